@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Debian trees and disks for the lab, made by mmdebstrap from the mirror that this host itself uses.
+
+The mirror is read from the host's apt configuration, so that a company mirror or proxy is honoured and no address
+is written down here. Releases used: ``forky`` for machines and tools (its user-mode-linux has the fast seccomp
+mode), ``sid`` where forky has no package (MySQL).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from lab.log import LabError
+from lab.paths import cached, key_of
+from lab.run import run
+
+SUITE = "forky"
+# Mirrors kept for a while can be past their Valid-Until; signatures are still checked.
+APT_OPTIONS = ('Acquire::Check-Valid-Until "false"', 'Acquire::Languages "none"', 'Acquire::Retries "3"')
+
+TOOLS = ("base-files", "libc6", "user-mode-linux", "etcd-server", "docker-registry")
+PLAIN = (
+    "systemd", "systemd-sysv", "udev", "dbus", "openssh-server", "python3", "python3-apt", "iproute2", "ethtool",
+    "procps", "kmod", "ca-certificates", "iputils-ping", "netbase", "e2fsprogs",
+)  # fmt: skip
+NODE = ("containerd", "runc", "containernetworking-plugins", "nfs-common", "conntrack")
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Where this host gets Debian from: ``uri`` as in its apt sources, and apt's own proxy settings."""
+
+    uri: str
+    proxies: tuple[str, ...] = ()
+
+
+def parse_deb822(text: str) -> list[dict[str, str]]:
+    """The stanzas of a deb822 ``.sources`` file, keys in lower case, continuation lines joined by blanks."""
+    stanzas: list[dict[str, str]] = []
+    current: dict[str, str] = {}
+    last = ""
+    for line in [*text.splitlines(), ""]:
+        if not line.strip():
+            if current:
+                stanzas.append(current)
+            current, last = {}, ""
+        elif line.startswith("#"):
+            continue
+        elif line[0] in " \t" and last:
+            current[last] += " " + line.strip()
+        elif ":" in line:
+            name, _, value = line.partition(":")
+            last = name.strip().lower()
+            current[last] = value.strip()
+    return stanzas
+
+
+def parse_one_line(text: str) -> list[tuple[str, str, list[str]]]:
+    """The ``deb`` lines of a one-line style sources file as (uri, suite, components)."""
+    found = []
+    for raw in text.splitlines():
+        words = raw.split("#", 1)[0].split()
+        if not words or words[0] != "deb":
+            continue
+        rest = words[1:]
+        if rest and rest[0].startswith("["):
+            while rest and not rest[0].endswith("]"):
+                rest.pop(0)
+            rest = rest[1:]
+        if len(rest) >= 3:
+            found.append((rest[0], rest[1], rest[2:]))
+    return found
+
+
+def parse_mirror(sources: dict[str, str], codename: str) -> str | None:
+    """The URI from which a Debian host with this code name gets its release, out of its sources files.
+
+    ``sources`` maps file name to text. Only entries for the release itself with component main count: security and
+    third-party archives carry no other release of Debian.
+    """
+    for name in sorted(sources):
+        text = sources[name]
+        entries: list[tuple[str, str, list[str]]] = []
+        if name.endswith(".sources"):
+            for stanza in parse_deb822(text):
+                if stanza.get("enabled", "yes").lower() == "no" or "deb" not in stanza.get("types", "").split():
+                    continue
+                components = stanza.get("components", "").split()
+                entries += [
+                    (uri, suite, components)
+                    for uri in stanza.get("uris", "").split()
+                    for suite in stanza.get("suites", "").split()
+                ]
+        else:
+            entries = parse_one_line(text)
+        for uri, suite, components in entries:
+            if suite in (codename, "stable", "oldstable", "testing") and "main" in components:
+                return uri.rstrip("/")
+    return None
+
+
+@cache
+def find_mirror() -> Mirror:
+    """The host's mirror (``$PETSET_LAB_MIRROR`` overrides). Raises LabError when its apt sources name none."""
+    proxies = tuple(
+        line.rstrip(";")
+        for line in run(["apt-config", "dump", "--format", "%f %v%n", "Acquire"]).splitlines()
+        if "proxy" in line.lower() and len(line.split(None, 1)) == 2
+    )
+    options = tuple(f'{name} "{value}"' for name, value in (line.split(None, 1) for line in proxies))
+    if own := os.environ.get("PETSET_LAB_MIRROR"):
+        return Mirror(own, options)
+    release = Path("/etc/os-release").read_text()
+    codename = next((x.split("=", 1)[1].strip('"') for x in release.splitlines() if x.startswith("VERSION_CODENAME=")), "")
+    apt = Path("/etc/apt")
+    files = [apt / "sources.list", *(apt / "sources.list.d").glob("*.list"), *(apt / "sources.list.d").glob("*.sources")]
+    uri = parse_mirror({str(f): f.read_text() for f in files if f.is_file()}, codename)
+    if uri is None:
+        raise LabError(
+            f"no Debian mirror found in /etc/apt/sources.list* for release '{codename}'",
+            "set PETSET_LAB_MIRROR to the address of a Debian mirror that carries forky and sid",
+        )
+    return Mirror(uri, options)
+
+
+def render_mmdebstrap(
+    mirror: Mirror,
+    target: Path,
+    *,
+    suite: str,
+    variant: str,
+    include: Sequence[str],
+    extra_suites: Sequence[str] = (),
+    hooks: Sequence[str] = (),
+) -> list[str]:
+    """The command line that makes a Debian tree; ``hooks`` are further mmdebstrap options, passed as they are."""
+    argv = ["mmdebstrap", "--mode=root", f"--variant={variant}", "--format=directory", f"--include={','.join(include)}"]
+    argv += [f"--aptopt={option}" for option in (*APT_OPTIONS, *mirror.proxies)]
+    argv += ['--dpkgopt=path-exclude=/usr/share/doc/*', '--dpkgopt=path-exclude=/usr/share/man/*',
+             '--dpkgopt=path-exclude=/usr/share/locale/*']  # fmt: skip
+    argv += hooks
+    argv += [suite, str(target)]
+    argv += [f"deb {mirror.uri} {name} main" for name in (suite, *extra_suites)]
+    return argv
+
+
+def mmdebstrap(
+    target: Path,
+    *,
+    suite: str = SUITE,
+    variant: str,
+    include: Sequence[str],
+    extra_suites: Sequence[str] = (),
+    hooks: Sequence[str] = (),
+) -> None:
+    """Make a Debian tree at ``target`` (see render_mmdebstrap); its output goes to ``<target>.log``."""
+    argv = render_mmdebstrap(
+        find_mirror(), target, suite=suite, variant=variant, include=include, extra_suites=extra_suites, hooks=hooks
+    )
+    run(argv, log=target.with_name(target.name + ".log"), env={"DEBIAN_FRONTEND": "noninteractive"})
+
+
+# `extract` unpacks packages without running their scripts: no base-files script makes the merged-/usr links.
+MERGED_USR = '--setup-hook=cd "$1" && for d in bin sbin lib lib64; do mkdir -p usr/$d && ln -sfn usr/$d $d; done'
+
+
+def ensure_tools_tree() -> Path:
+    """A forky tree with etcd, docker-registry and user-mode-linux, to be entered with chroot (about 300 MB)."""
+
+    def build(target: Path) -> None:
+        mmdebstrap(target / "tree", variant="extract", include=TOOLS, hooks=[MERGED_USR])
+        for folder in ("proc", "sys", "dev", "tmp", "lab", "cache", "run", "etc"):
+            (target / "tree" / folder).mkdir(exist_ok=True)
+
+    key = key_of(find_mirror().uri, SUITE, TOOLS, 1)
+    return cached("tools", key, "unpack the lab's tools (user-mode-linux, etcd, registry)", build) / "tree"
+
+
+ROOTFS = Path(__file__).with_name("rootfs")
+
+
+def _rootfs_inputs() -> dict[str, str]:
+    return {str(p.relative_to(ROOTFS)): p.read_text() for p in sorted(ROOTFS.rglob("*")) if p.is_file()}
+
+
+def _finish_machine_tree(tree: Path, overlay: str, units: Sequence[str]) -> None:
+    """Lay the lab's own files (``lab/rootfs/<overlay>``) over a machine's tree and enable its units."""
+    run(["cp", "-a", "--no-preserve=ownership", f"{ROOTFS / overlay}/.", str(tree)])
+    for folder in ("lab", "share"):
+        (tree / folder).mkdir(exist_ok=True)
+    if units:
+        run(["chroot", str(tree), "systemctl", "enable", *units])
+
+
+def ensure_machine_disks() -> tuple[Path, Path]:
+    """The disks (plain machine, Kubernetes node), as sparse ext4 images that machines boot copy-on-write.
+
+    The plain machine is a Debian with sshd and python3 only; the node is the same with containerd, CNI plugins and
+    the NFS client. Both carry the kernel modules of the user-mode-linux kernel that boots them.
+    """
+    tools = ensure_tools_tree()
+    mirror = find_mirror()
+
+    def build(target: Path) -> None:
+        tree = target / "tree"
+        sources = target / "debian.list"
+        sources.write_text(f"deb [check-valid-until=no] {mirror.uri} {SUITE} main\n")
+        mmdebstrap(tree, variant="minbase", include=PLAIN)
+        (tree / "etc/apt/sources.list.d").mkdir(parents=True, exist_ok=True)
+        (tree / "etc/apt/sources.list").unlink(missing_ok=True)
+        shutil.copy(sources, tree / "etc/apt/sources.list.d/debian.list")
+        apt = (*APT_OPTIONS, *mirror.proxies, 'APT::Install-Recommends "false"')
+        (tree / "etc/apt/apt.conf.d/90lab").write_text("".join(option + ";\n" for option in apt))
+        modules = next((tools / "usr/lib/uml/modules").iterdir())
+        shutil.copytree(modules, tree / "lib/modules" / modules.name, symlinks=True)
+        run(["depmod", "-b", str(tree), modules.name])
+        _finish_machine_tree(tree, "plain", ["lab-boot.service"])
+        _write_disk(tree, target / "plain.ext4")
+        install = f"apt-get -q update && apt-get -q -y install {shlex.join(NODE)} && apt-get clean && rm -rf /var/lib/apt/lists/*"
+        shutil.copy("/etc/resolv.conf", tree / "etc/resolv.conf")
+        run(
+            ["unshare", "--mount", "--", "sh", "-ec",
+             'mount -t proc proc "$1/proc" && printf "exit 101" > "$1/usr/sbin/policy-rc.d" && '
+             'chmod +x "$1/usr/sbin/policy-rc.d" && chroot "$1" sh -ec "$2" && rm "$1/usr/sbin/policy-rc.d"',
+             "sh", str(tree), install],
+            log=target / "node.log", env={"DEBIAN_FRONTEND": "noninteractive"},
+        )  # fmt: skip
+        _finish_machine_tree(tree, "node", ["lab-node.service"])
+        _write_disk(tree, target / "node.ext4")
+        shutil.rmtree(tree)
+
+    key = key_of(mirror.uri, SUITE, PLAIN, NODE, _rootfs_inputs(), tools.parent.name, 1)
+    folder = cached("machines", key, "make the machines' disks (plain Debian and Kubernetes node)", build)
+    return folder / "plain.ext4", folder / "node.ext4"
+
+
+DISK_BYTES = 20 * 1024**3
+
+
+def _write_disk(tree: Path, disk: Path) -> None:
+    """Pack a tree into a sparse ext4 image of DISK_BYTES."""
+    with disk.open("wb") as image:
+        image.truncate(DISK_BYTES)
+    run(["mkfs.ext4", "-q", "-F", "-L", "lab", "-E", "lazy_itable_init=1,nodiscard", "-m", "0",
+         "-d", str(tree), str(disk)])  # fmt: skip
