@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Print the path of a Python that virtual environments can be made from.
 
-Usage: tools/find-python VERSION...       e.g. tools/find-python 3.13 3.14 3.12
+Usage: tools/find_python.py VERSION...       e.g. tools/find_python.py 3.13 3.14 3.12
 
 Looked at, for each version in turn: ``$PETSET_PYTHON``, PATH, pyenv's versions. ansible-core needs a newer Python
 than Debian 12 has, so when none is found the first version that a Debian release carries is unpacked into the cache

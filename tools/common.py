@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the gates and the stages share: places, children with kept output, and the table at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+VENV = ROOT / ".venv"
+COLLECTION = Path("ansible_collections/stateful/petset")
+
+
+class Failed(Exception):
+    """A check found something; the text is for the reader."""
+
+
+def cache_root() -> Path:
+    """``$PETSET_CACHE``, else ``stateful-petset`` under ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    if own := os.environ.get("PETSET_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stateful-petset"
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment of a child: the pinned tools first in PATH, nothing that points at another collection."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("ANSIBLE_")}
+    env["PATH"] = f"{VENV / 'bin'}:{env['PATH']}"
+    return env | extra
+
+
+def run(argv: Sequence[str | Path], *, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> str:
+    """Run a child without input and return what it printed, both streams in order; raise Failed with that text."""
+    words = [str(word) for word in argv]
+    done = subprocess.run(
+        words,
+        cwd=cwd,
+        env=env if env is not None else environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise Failed(f"$ {' '.join(words)}\n{done.stdout.rstrip()}\nexit status {done.returncode}")
+    return done.stdout
+
+
+def files_of_tree() -> list[str]:
+    """The files of the checkout as git sees them, new ones that are not ignored included, sorted."""
+    listed = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+    return sorted({name for name in listed.split("\0") if name and (ROOT / name).is_file()})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one gate or stage went: ``word`` is ok, FAIL or skipped; ``note`` is short."""
+
+    name: str
+    word: str
+    seconds: float
+    note: str = ""
+
+
+def attempt(name: str, work: Callable[[], str]) -> tuple[Outcome, str]:
+    """Do a piece of work; the outcome and, when it failed, the text that says why."""
+    begin = time.monotonic()
+    try:
+        note = work()
+    except Failed as failure:
+        return Outcome(name, "FAIL", time.monotonic() - begin), str(failure)
+    return Outcome(name, "ok", time.monotonic() - begin, note), ""
+
+
+def render_table(title: str, outcomes: Sequence[Outcome]) -> str:
+    """A table of outcomes with their seconds, one a line, and the sum."""
+    width = max((len(o.name) for o in outcomes), default=0)
+    width = max(width, len(title), len("total"))
+    lines = [f"{title:<{width}}  seconds  result"]
+    lines += [f"{o.name:<{width}}  {o.seconds:7.1f}  {o.word}{'  ' + o.note if o.note else ''}" for o in outcomes]
+    lines.append(f"{'total':<{width}}  {sum(o.seconds for o in outcomes):7.1f}")
+    return "\n".join(lines)
+
+
+def say(text: str) -> None:
+    """Print at once, so that the order is right when children print too."""
+    print(text, flush=True)
