@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from lab.config import REGISTRY
 from lab.log import LabError
 from lab.paths import cached, key_of
 from lab.run import run
@@ -28,6 +29,14 @@ TOOLS = ("base-files", "libc6", "user-mode-linux", "etcd-server", "docker-regist
 PLAIN = (
     "systemd", "systemd-sysv", "udev", "dbus", "openssh-server", "python3", "python3-apt", "iproute2", "ethtool",
     "procps", "kmod", "ca-certificates", "iputils-ping", "netbase", "e2fsprogs",
+)  # fmt: skip
+# Units of a desktop or a pet machine's life that a lab machine only loses boot time to.
+MASKED = (
+    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
+    "fstrim.timer", "getty@tty1.service", "console-getty.service", "ldconfig.service", "systemd-firstboot.service",
+    "systemd-hwdb-update.service", "systemd-pstore.service", "systemd-random-seed.service",
+    "systemd-update-done.service", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "dev-hugepages.mount",
+    "modprobe@drm.service", "modprobe@configfs.service",
 )  # fmt: skip
 NODE = ("containerd", "runc", "containernetworking-plugins", "nfs-common", "conntrack")
 
@@ -219,8 +228,9 @@ def ensure_machine_disks() -> tuple[Path, Path]:
         (tree / "etc/apt/apt.conf.d/90lab").write_text("".join(option + ";\n" for option in apt))
         modules = next((tools / "usr/lib/uml/modules").iterdir())
         shutil.copytree(modules, tree / "lib/modules" / modules.name, symlinks=True)
-        run(["depmod", "-b", str(tree), modules.name])
+        run(["chroot", str(tree), "depmod", modules.name])
         _finish_machine_tree(tree, "plain", ["lab-boot.service"])
+        run(["chroot", str(tree), "systemctl", "mask", *MASKED])
         _write_disk(tree, target / "plain.ext4")
         install = f"apt-get -q update && apt-get -q -y install {shlex.join(NODE)} && apt-get clean && rm -rf /var/lib/apt/lists/*"
         shutil.copy("/etc/resolv.conf", tree / "etc/resolv.conf")
@@ -231,11 +241,14 @@ def ensure_machine_disks() -> tuple[Path, Path]:
              "sh", str(tree), install],
             log=target / "node.log", env={"DEBIAN_FRONTEND": "noninteractive"},
         )  # fmt: skip
-        _finish_machine_tree(tree, "node", ["lab-node.service"])
+        _finish_machine_tree(tree, "node", ["kubelet.service"])
+        registry = tree / "etc/containerd/certs.d" / REGISTRY
+        registry.mkdir(parents=True)
+        (tree / "etc/containerd/registry.toml").rename(registry / "hosts.toml")
         _write_disk(tree, target / "node.ext4")
         shutil.rmtree(tree)
 
-    key = key_of(mirror.uri, SUITE, PLAIN, NODE, _rootfs_inputs(), tools.parent.name, 1)
+    key = key_of(mirror.uri, SUITE, PLAIN, NODE, MASKED, _rootfs_inputs(), tools.parent.name, 1)
     folder = cached("machines", key, "make the machines' disks (plain Debian and Kubernetes node)", build)
     return folder / "plain.ext4", folder / "node.ext4"
 

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's certificates, made by the openssl program: one authority, a certificate for each part, short-lived keys.
+
+The authority carries keyUsage: Python 3.13 and later refuse one without (strict X.509).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.config import DOMAIN, SERVICES, Plan
+from lab.log import in_parallel
+from lab.run import run
+from lab.state import folder, write_atomically
+
+DAYS = 3650
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What goes into a certificate: file name, subject (common name = Kubernetes user, organisation = group), names
+    and addresses it serves, and whether it is for a server, a client or both.
+    """
+
+    name: str
+    common_name: str
+    organisation: str | None = None
+    dns: tuple[str, ...] = ()
+    ips: tuple[str, ...] = ()
+    server: bool = False
+    client: bool = True
+
+    def render_extensions(self) -> str:
+        """The openssl extension file for it. Pure."""
+        usage = ", ".join([*(["serverAuth"] if self.server else []), *(["clientAuth"] if self.client else [])])
+        names = [f"DNS:{name}" for name in self.dns] + [f"IP:{ip}" for ip in self.ips]
+        lines = [
+            "basicConstraints = critical, CA:FALSE",
+            "keyUsage = critical, digitalSignature, keyEncipherment",
+            f"extendedKeyUsage = {usage}",
+            "authorityKeyIdentifier = keyid",
+            "subjectKeyIdentifier = hash",
+        ]
+        if names:
+            lines.append(f"subjectAltName = {', '.join(names)}")
+        return "\n".join(lines) + "\n"
+
+    def render_subject(self) -> str:
+        """The subject in openssl's notation. Pure."""
+        return (f"/O={self.organisation}" if self.organisation else "") + f"/CN={self.common_name}"
+
+
+def certificates(plan: Plan) -> list[Certificate]:
+    """All certificates of a lab. Pure."""
+    kubernetes = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{DOMAIN}")
+    server_ips = (plan.api_ip, f"{SERVICES}.0.1", "127.0.0.1")
+    return [
+        Certificate("apiserver", "kube-apiserver", dns=(*kubernetes, "localhost", "api"), ips=server_ips, server=True, client=False),
+        Certificate("apiserver-kubelet-client", "lab:apiserver"),
+        Certificate("admin", "lab:admin", "system:masters"),
+        Certificate("controller-manager", "system:kube-controller-manager"),
+        Certificate("scheduler", "system:kube-scheduler"),
+        Certificate("kube-proxy", "system:kube-proxy"),
+        Certificate("coredns", "lab:coredns"),
+        *(
+            Certificate(f"kubelet-{n.name}", f"system:node:{n.name}", "system:nodes", dns=(n.name,), ips=(n.ip, n.ip6), server=True)
+            for n in plan.nodes
+        ),
+    ]
+
+
+def pki_folder(plan: Plan) -> Path:
+    """Where keys and certificates are."""
+    return folder(plan.config.name) / "pki"
+
+
+def ensure(plan: Plan) -> None:
+    """The authority, the service account key, and every certificate that is not there yet."""
+    base = pki_folder(plan)
+    base.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not (base / "ca.crt").exists():
+        run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+             "-keyout", str(base / "ca.key"), "-out", str(base / ".ca.crt"), "-days", str(DAYS), "-subj", f"/CN=lab {plan.config.name}",
+             "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign,digitalSignature"])  # fmt: skip
+        (base / ".ca.crt").rename(base / "ca.crt")
+    if not (base / "service-account.pub").exists():
+        run(["openssl", "genrsa", "-out", str(base / "service-account.key"), "2048"])
+        run(["openssl", "rsa", "-in", str(base / "service-account.key"), "-pubout", "-out", str(base / "service-account.pub")])
+    missing = [c for c in certificates(plan) if not (base / f"{c.name}.crt").exists()]
+    in_parallel([lambda c=c: _issue(base, c) for c in missing])  # type: ignore[misc]
+
+
+def _issue(base: Path, certificate: Certificate) -> None:
+    name = certificate.name
+    extensions, request = base / f".{name}.ext", base / f".{name}.csr"
+    extensions.write_text(certificate.render_extensions())
+    run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-keyout", str(base / f"{name}.key"), "-out", str(request), "-subj", certificate.render_subject()])  # fmt: skip
+    run(["openssl", "x509", "-req", "-in", str(request), "-CA", str(base / "ca.crt"), "-CAkey", str(base / "ca.key"),
+         "-set_serial", "0x" + base64.b16encode(os.urandom(8)).decode(), "-days", str(DAYS),
+         "-extfile", str(extensions), "-out", str(base / f".{name}.crt")])  # fmt: skip
+    (base / f".{name}.crt").rename(base / f"{name}.crt")
+    extensions.unlink()
+    request.unlink()
+
+
+def render_kubeconfig(cluster: str, server: str, user: str, ca: bytes, certificate: bytes, key: bytes) -> str:
+    """A kubeconfig with everything inside (JSON, which YAML readers take). Pure."""
+
+    def text(data: bytes) -> str:
+        return base64.b64encode(data).decode()
+
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": cluster, "cluster": {"server": server, "certificate-authority-data": text(ca)}}],
+            "users": [{"name": user, "user": {"client-certificate-data": text(certificate), "client-key-data": text(key)}}],
+            "contexts": [{"name": cluster, "context": {"cluster": cluster, "user": user, "namespace": "default"}}],
+            "current-context": cluster,
+        },
+        indent=1,
+    )
+
+
+def write_kubeconfig(plan: Plan, certificate: str, path: Path) -> None:
+    """A kubeconfig for one of the certificates, readable by root alone."""
+    base = pki_folder(plan)
+    text = render_kubeconfig(
+        f"lab-{plan.config.name}", plan.api_url, certificate, (base / "ca.crt").read_bytes(),
+        (base / f"{certificate}.crt").read_bytes(), (base / f"{certificate}.key").read_bytes(),
+    )  # fmt: skip
+    write_atomically(path, text, mode=0o600)
