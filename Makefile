@@ -1,7 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# What people and CI call. Each target makes what it needs; the work is in tools/ and lab/.
 .DEFAULT_GOAL := help
-.DELETE_ON_ERROR:
 SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.NOTPARALLEL:
+
+# The lab and the stages run on any Python from 3.11 on, with nothing installed.
+PYTHON := python3
+export PYTHONUNBUFFERED := 1
+
+# Words for ansible-playbook: make site ARGS='--check --diff'
+ARGS :=
+PLAY = ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/build/installed $(PYTHON) -m lab run -- $(CURDIR)/.venv/bin/ansible-playbook
+
+# $(call need,FILE): what is not written yet is said, not skipped.
+need = @[ -e $(1) ] || { echo "make $@: $(1) is not there yet" >&2; exit 1; }
 
 .PHONY: help
 help: ## this list
@@ -9,8 +22,66 @@ help: ## this list
 
 .PHONY: .venv
 .venv:
-	@ln -sfn "$$(tools/venv requirements/dev.lock 3.13 3.14 3.12)" .venv
+	@$(PYTHON) -c 'from tools.stages import ensure_venv; ensure_venv()'
+
+.PHONY: built
+built: .venv
+	@.venv/bin/python -m tools.gates build
+
+.PHONY: gates
+gates: .venv ## sanity, linters, types, documentation, changelog and build
+	@.venv/bin/python -m tools.gates
 
 .PHONY: unit
 unit: .venv ## unit tests
-	.venv/bin/pytest tests/unit
+	@$(PYTHON) -m tools.stages unit
+
+.PHONY: api
+api: .venv ## tests against a real API server and mysqld, no machines
+	@$(PYTHON) -m tools.stages api
+
+.PHONY: lab
+lab: ## bring the lab up and show it: a real Kubernetes and an NFS server on this host
+	$(call need,lab/__main__.py)
+	$(PYTHON) -m lab doctor --fix
+	$(PYTHON) -m lab up
+	$(PYTHON) -m lab status
+
+.PHONY: site
+site: lab built ## run the site playbook on the lab (ARGS='--check --diff' for a look only)
+	$(call need,playbooks/site.yml)
+	$(PLAY) stateful.petset.site $(ARGS)
+
+.PHONY: status
+status: lab built ## show every pet of the lab in one table
+	$(call need,playbooks/status.yml)
+	$(PLAY) stateful.petset.status $(ARGS)
+
+.PHONY: demo
+demo: ## lab, site twice (the second changes nothing), status
+	$(call need,playbooks/site.yml)
+	$(call need,playbooks/status.yml)
+	@$(MAKE) --no-print-directory lab built
+	@$(PYTHON) -m tools.demo
+
+.PHONY: test
+test: ## everything: set-up, gates, unit, cores, api, lab tests, scenarios
+	@$(PYTHON) -m tools.stages
+
+.PHONY: bench
+bench: ## measure, side by side with the usual playbook, and write the figures to docs/
+	$(call need,bench/__main__.py)
+	@$(MAKE) --no-print-directory lab built
+	@.venv/bin/python -m bench
+
+.PHONY: faults
+faults: ## stage faults on the lab and check what clients saw
+	$(call need,tests/robustness)
+	@$(MAKE) --no-print-directory lab built
+	@.venv/bin/pytest tests/robustness
+
+.PHONY: clean
+clean: ## take the lab down and remove what make made here (the caches stay)
+	@if [ -e lab/__main__.py ]; then $(PYTHON) -m lab down; fi
+	rm -rf build .venv .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -20,6 +20,10 @@ class Failed(Exception):
     """A check found something; the text is for the reader."""
 
 
+class Skipped(Exception):
+    """There is nothing to do; the text says why."""
+
+
 def cache_root() -> Path:
     """``$PETSET_CACHE``, else ``stateful-petset`` under ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     if own := os.environ.get("PETSET_CACHE"):
@@ -34,12 +38,12 @@ def environment(**extra: str) -> dict[str, str]:
     return env | extra
 
 
-def run(argv: Sequence[str | Path], *, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> str:
+def run(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
     """Run a child without input and return what it printed, both streams in order; raise Failed with that text."""
     words = [str(word) for word in argv]
     done = subprocess.run(
         words,
-        cwd=cwd,
+        cwd=cwd or ROOT,
         env=env if env is not None else environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -60,7 +64,7 @@ def files_of_tree() -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one gate or stage went: ``word`` is ok, FAIL or skipped; ``note`` is short."""
+    """How one gate or stage went: ``word`` is ok, FAIL or SKIPPED; ``note`` is short."""
 
     name: str
     word: str
@@ -68,14 +72,17 @@ class Outcome:
     note: str = ""
 
 
-def attempt(name: str, work: Callable[[], str]) -> tuple[Outcome, str]:
-    """Do a piece of work; the outcome and, when it failed, the text that says why."""
+def attempt(name: str, work: Callable[[], str | None]) -> tuple[Outcome, str]:
+    """Do a piece of work that may return a note; the outcome and, when it failed, the text that says why."""
     begin = time.monotonic()
+    word, why = "ok", ""
     try:
-        note = work()
+        note = work() or ""
+    except Skipped as reason:
+        word, note = "SKIPPED", str(reason)
     except Failed as failure:
-        return Outcome(name, "FAIL", time.monotonic() - begin), str(failure)
-    return Outcome(name, "ok", time.monotonic() - begin, note), ""
+        word, note, why = "FAIL", "", str(failure)
+    return Outcome(name, word, time.monotonic() - begin, note), why
 
 
 def render_table(title: str, outcomes: Sequence[Outcome]) -> str:

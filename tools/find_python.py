@@ -20,10 +20,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from lab.debian import MERGED_USR, mmdebstrap
-
 PROBE = "import ensurepip, ssl, sys, venv; print('%d.%d' % sys.version_info[:2]); print(sys.executable)"
 # Which Debian release has which Python.
 SUITES = {"3.11": "bookworm", "3.13": "trixie", "3.14": "forky"}
@@ -38,9 +34,15 @@ def candidates(version: str) -> Iterator[str]:
         yield str(Path(folder, "python3"))
     for root in (os.environ.get("PYENV_ROOT"), "~/.pyenv"):
         if root:
-            found = sorted(Path(root).expanduser().glob(f"versions/{version}.*/bin/python3"))
-            yield from map(str, reversed(found))
+            found = Path(root).expanduser().glob(f"versions/{version}.*/bin/python3")
+            yield from map(str, sorted(found, key=lambda path: patch_of(path.parts[-3]), reverse=True))
     yield str(unpacked(version))
+
+
+def patch_of(folder: str) -> int:
+    """The last number of ``3.13.10``; -1 for a folder that is no plain release, such as ``3.13-dev``."""
+    found = re.fullmatch(r"\d+\.\d+\.(\d+)", folder)
+    return int(found[1]) if found else -1
 
 
 def usable(path: str, version: str) -> str | None:
@@ -77,6 +79,9 @@ def need(*programs: str) -> None:
 
 def unpack(version: str) -> Path:
     """Unpack Debian's Python into the cache and point it at its own C library, so that the host's may be older."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from lab.debian import MERGED_USR, mmdebstrap
+
     python = unpacked(version)
     final = python.parents[2]
     final.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The counts that `make test` closes with, and what a stage without tests does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import stages
+from tools.common import ROOT, Failed, Skipped
+from tools.stages import STAGES, Counts, Stage, parse_junit, read_reports, render_closing
+
+JUNIT = '<testsuites><testsuite tests="7" failures="1" errors="2" skipped="1" time="1.5"/></testsuites>'
+
+
+def test_parse_junit() -> None:
+    assert parse_junit(JUNIT) == Counts(passed=3, failed=1, errors=2, skipped=1, seconds=1.5)
+
+
+def test_reports_are_summed(tmp_path: Path) -> None:
+    for name in ("a.xml", "b.xml"):
+        (tmp_path / name).write_text(JUNIT)
+    assert read_reports(tmp_path.glob("*.xml")) == Counts(passed=6, failed=2, errors=4, skipped=2, seconds=3.0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        (Counts(passed=3, seconds=1.234), "3 passed in 1.23s"),
+        (Counts(passed=3, failed=1, errors=1, skipped=2), "1 failed, 3 passed, 2 skipped, 1 error in 0.00s"),
+        (Counts(errors=2), "2 errors in 0.00s"),
+        (Counts(), "no tests ran in 0.00s"),
+    ],
+)
+def test_the_closing_line_is_pytests(counts: Counts, words: str) -> None:
+    line = render_closing(counts)
+    assert line.strip("=") == f" {words} "
+    assert len(line) == 80
+
+
+def test_the_closing_line_is_the_one_that_pytest_prints(tmp_path: Path) -> None:
+    (tmp_path / "test_x.py").write_text(
+        "import pytest\ndef test_a(): pass\ndef test_b(): assert 0\n@pytest.mark.skip\ndef test_c(): pass\n"
+        "@pytest.fixture\ndef bad(): raise OSError\ndef test_d(bad): pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--junitxml=out.xml", "--rootdir=.", "."],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    theirs = done.stdout.splitlines()[-1].strip("= ").rpartition(" in ")[0]
+    ours = render_closing(read_reports([tmp_path / "out.xml"])).strip("= ").rpartition(" in ")[0]
+    assert ours == theirs == "1 failed, 1 passed, 1 skipped, 1 error"
+
+
+def test_a_folder_without_tests_is_said_and_skipped() -> None:
+    with pytest.raises(Skipped, match="tests/unit/cases/none has no tests yet"):
+        stages.pytest("none", "tests/unit/cases/none")
+
+
+def test_the_stages_of_make_test() -> None:
+    assert [stage.name for stage in STAGES] == ["set-up", "gates", "unit", "cores", "api", "lab", "scenarios"]
+    assert all(stage.work.__doc__ for stage in STAGES)
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *works) -> int:
+    monkeypatch.setattr(stages, "REPORTS", tmp_path)
+    monkeypatch.setattr(stages, "STAGES", [Stage(f"s{n}", work) for n, work in enumerate(works)])
+    return stages.main([])
+
+
+def good() -> None:
+    """good"""
+
+
+def bad() -> None:
+    """bad"""
+    raise Failed("it broke")
+
+
+def absent() -> None:
+    """absent"""
+    raise Skipped("not there yet")
+
+
+@pytest.mark.parametrize(
+    ("works", "status"), [((good, absent), 0), ((good, bad, good), 1), ((bad,), 1), ((absent,), 0)]
+)
+def test_one_bad_stage_makes_the_run_fail_and_the_others_still_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], works, status: int
+) -> None:
+    assert run_main(monkeypatch, tmp_path, *works) == status
+    table = capsys.readouterr().out.partition("stage ")[2].splitlines()
+    words = {good: "ok", bad: "FAIL", absent: "SKIPPED  not there yet"}
+    assert [line.split(maxsplit=2)[2] for line in table[1:-2]] == [words[work] for work in works]
+    assert "no tests ran" in table[-1]
+
+
+def test_nothing_runs_without_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stages, "stage_setup", bad)
+    assert run_main(monkeypatch, tmp_path, bad, good) == 1
+    assert "s1" not in capsys.readouterr().out
+
+
+def test_the_stages_need_the_standard_library_alone() -> None:
+    code = "import sys; import tools.stages, tools.demo, tools.find_python; print('yaml' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "False\n"

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The stages behind `make test`, and behind `make gates`, `make unit` and the like one by one.
+
+Usage: python3 -m tools.stages [NAME...]
+
+Standard library alone: the first stage makes the environment that the others use. All stages run, also after one
+that failed, save that nothing is tried on a lab that did not come up. At the end stands a table, and below it one
+line in pytest's own form that counts the tests of all stages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.common import BUILD, ROOT, VENV, Failed, Outcome, Skipped, attempt, environment, render_table, say
+
+REPORTS = BUILD / "reports"
+INSTALLED = BUILD / "installed"
+# What the tools of .venv run on, best first; ansible-core 2.21 wants 3.12 or later.
+PYTHONS = ("3.13", "3.14", "3.12")
+
+
+def live(argv: Sequence[str | Path], **extra: str) -> None:
+    """Run a child whose output goes straight to the reader. Raises Failed when it fails."""
+    words = [str(word) for word in argv]
+    say(f"$ {' '.join(words)}")
+    done = subprocess.run(words, cwd=ROOT, env=environment(**extra), stdin=subprocess.DEVNULL, check=False)
+    if done.returncode != 0:
+        raise Failed(f"exit status {done.returncode} of: {' '.join(words)}")
+
+
+def ensure_venv() -> None:
+    """Point .venv at the environment of the lock, made now if need be."""
+    made = subprocess.run(
+        [ROOT / "tools" / "venv", ROOT / "requirements" / "dev.lock", *PYTHONS],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if made.returncode != 0:
+        raise Failed("no environment for the tools: see above")
+    target = made.stdout.strip()
+    if VENV.is_symlink() and str(VENV.readlink()) == target:
+        return
+    if VENV.is_dir() and not VENV.is_symlink():
+        raise Failed(f"{VENV} is a folder that this project did not make; move it away")
+    VENV.unlink(missing_ok=True)
+    VENV.symlink_to(target)
+
+
+def lab(*words: str) -> None:
+    """A command of the lab, on the Python that runs this: it needs no environment."""
+    live([sys.executable, "-m", "lab", *words])
+
+
+def has_lab() -> bool:
+    """Whether the lab has its command line yet."""
+    return (ROOT / "lab" / "__main__.py").exists()
+
+
+def pytest(name: str, folder: str, *options: str) -> None:
+    """Run a folder of tests. Raises Skipped when it has none; a folder whose tests are all left out is a failure."""
+    if not any((ROOT / folder).rglob("test_*.py")):
+        raise Skipped(f"{folder} has no tests yet")
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    live([VENV / "bin" / "pytest", folder, f"--junitxml={REPORTS / name}.xml", *options])
+
+
+def stage_setup() -> None:
+    """the tools' environment; what the lab needs from the host"""
+    ensure_venv()
+    if has_lab():
+        lab("doctor", "--fix")
+
+
+def stage_gates() -> None:
+    """sanity, linters, types, documentation, changelog, build"""
+    live([VENV / "bin" / "python", "-m", "tools.gates"])
+
+
+def stage_unit() -> None:
+    """unit tests"""
+    pytest("unit", "tests/unit")
+
+
+def stage_cores() -> None:
+    """unit tests with the oldest and the newest ansible-core"""
+    live([ROOT / "tools" / "core-matrix"])
+
+
+def stage_api() -> None:
+    """tests against a real API server, etcd and mysqld, without machines"""
+    pytest("api", "tests/api")
+
+
+def stage_lab() -> None:
+    """tests on the lab's machines"""
+    if not has_lab():
+        raise Skipped("the lab has no command line yet")
+    pytest("lab", "tests/lab", "-m", "lab")
+
+
+def scenarios() -> list[str]:
+    """The names of the molecule scenarios."""
+    return sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+
+
+def stage_scenarios() -> None:
+    """molecule's stories on the lab, with the collection as it is built"""
+    names = scenarios()
+    if not names:
+        raise Skipped("molecule/ has no scenarios yet")
+    live([VENV / "bin" / "python", "-m", "tools.gates", "build"])
+    lab("up")
+    bad = []
+    try:
+        for name in names:
+            begin = time.monotonic()
+            try:
+                live(
+                    [sys.executable, "-m", "lab", "run", "--", VENV / "bin" / "molecule", "test", "-s", name],
+                    ANSIBLE_COLLECTIONS_PATH=str(INSTALLED),
+                    MOLECULE_GLOB="molecule/*/molecule.yml",
+                )
+            except Failed:
+                bad.append(name)
+            say(f"scenario {name}: {'FAIL' if name in bad else 'ok'} in {time.monotonic() - begin:.1f} s")
+    finally:
+        if not os.environ.get("PETSET_KEEP_LAB"):
+            lab("down")
+    if bad:
+        raise Failed(f"scenarios failed: {', '.join(bad)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A named part of `make test`; its docstring is the line of help."""
+
+    name: str
+    work: Callable[[], None]
+
+
+STAGES = (
+    Stage("set-up", stage_setup),
+    Stage("gates", stage_gates),
+    Stage("unit", stage_unit),
+    Stage("cores", stage_cores),
+    Stage("api", stage_api),
+    Stage("lab", stage_lab),
+    Stage("scenarios", stage_scenarios),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many tests went how; ``seconds`` is their sum."""
+
+    passed: int = 0
+    failed: int = 0
+    errors: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.passed + other.passed,
+            self.failed + other.failed,
+            self.errors + other.errors,
+            self.skipped + other.skipped,
+            self.seconds + other.seconds,
+        )
+
+
+def parse_junit(text: str) -> Counts:
+    """The counts in a JUnit file of pytest."""
+    total = Counts()
+    for suite in ET.fromstring(text).iter("testsuite"):  # noqa: S314 - our own pytest wrote it
+        tests, failed, errors, skipped = (int(suite.get(k, 0)) for k in ("tests", "failures", "errors", "skipped"))
+        passed = tests - failed - errors - skipped
+        total += Counts(passed, failed, errors, skipped, float(suite.get("time", 0)))
+    return total
+
+
+def render_closing(counts: Counts) -> str:
+    """pytest's closing line for these counts."""
+    numbers = (
+        (counts.failed, "failed"),
+        (counts.passed, "passed"),
+        (counts.skipped, "skipped"),
+        (counts.errors, "error" if counts.errors == 1 else "errors"),
+    )
+    words = ", ".join(f"{number} {word}" for number, word in numbers if number) or "no tests ran"
+    return f" {words} in {counts.seconds:.2f}s ".center(80, "=")
+
+
+def read_reports(files: Iterable[Path]) -> Counts:
+    """The sum over JUnit files."""
+    return sum((parse_junit(path.read_text()) for path in files), Counts())
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the named stages, or all; the exit status says whether none failed."""
+    parser = argparse.ArgumentParser(prog="python3 -m tools.stages", description="Run the stages of `make test`.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(stage.name for stage in STAGES))
+    args = parser.parse_args(argv)
+    if unknown := sorted(set(args.names) - {stage.name for stage in STAGES}):
+        parser.error(f"no stage named {', '.join(unknown)}")
+    shutil.rmtree(REPORTS, ignore_errors=True)
+    outcomes: list[Outcome] = []
+    for stage in STAGES:
+        if args.names and stage.name not in args.names:
+            continue
+        say(f"\n##### {stage.name}: {stage.work.__doc__}")
+        outcome, why = attempt(stage.name, stage.work)
+        say(f"##### {stage.name}: {outcome.word} in {outcome.seconds:.1f} s {outcome.note or why}".rstrip())
+        outcomes.append(outcome)
+        if stage.work is stage_setup and outcome.word == "FAIL":
+            break
+    say("\n" + render_table("stage", outcomes))
+    say(render_closing(read_reports(sorted(REPORTS.glob("*.xml")))))
+    return 1 if any(outcome.word == "FAIL" for outcome in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
