@@ -419,7 +419,7 @@ class _PrivateFiles:
                 raise BadConnectionSettings(source, "no such file", value=given, way_out="correct the path")
             return os.path.expanduser(given) if given else None
         try:
-            content = base64.b64decode(data)
+            content = base64.b64decode("".join(data.split()), validate=True)
         except (binascii.Error, ValueError):
             raise BadConnectionSettings(source, "certificate or key data is not base64") from None
         if self._folder is None:
