@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import netns, pki, processes
-from lab.config import DOMAIN, PODS, SERVICES, Plan
+from lab.config import DOMAIN, GATEWAY, PODS, SERVICES, Plan
 from lab.log import LabError, say, tail
 from lab.network import host_nameservers, in_namespace
 from lab.state import LabState, folder, save, write_atomically
@@ -88,7 +88,7 @@ def render_kube_proxy(plan: Plan, kubeconfig: Path) -> dict[str, Any]:
         "kind": "KubeProxyConfiguration",
         "mode": "nftables",
         "bindAddress": plan.gateway_ip,
-        "hostnameOverride": "gateway",
+        "hostnameOverride": GATEWAY,
         "clusterCIDR": f"{PODS}.0.0/16",
         "clientConnection": {"kubeconfig": str(kubeconfig)},
         "nftables": {"masqueradeAll": True, "minSyncPeriod": "100ms", "syncPeriod": "30s"},
@@ -176,9 +176,15 @@ def write_configuration(plan: Plan) -> None:
 
 
 def start(state: LabState, part: str, programs: Programs) -> bool:
-    """Start one part unless it runs; returns whether it had to be started."""
+    """Start one part unless it runs; returns whether it had to be started. Its answer is waited for elsewhere."""
     if processes.is_alive(state.processes.get(part)):
         return False
+    if part == "kube-proxy":
+        return _start_kube_proxy(state, programs)
+    return _start(state, part, programs)
+
+
+def _start(state: LabState, part: str, programs: Programs) -> bool:
     plan = state.plan
     argv = render_commands(plan, programs)[part]
     if part == "registry":
@@ -217,7 +223,8 @@ def is_ready(plan: Plan, part: str) -> bool:
             return request(plan, "/readyz", timeout_s=2).status == 200
         namespace, ip, port, path = {
             "etcd": (api, "127.0.0.1", 2379, "/health"),
-            "kube-proxy": (gateway, plan.gateway_ip, 10256, "/healthz"),
+            # not /healthz: that one is for load balancers, and says no on what is no node, as the gateway
+            "kube-proxy": (gateway, plan.gateway_ip, 10256, "/livez"),
             "coredns": (gateway, plan.gateway_ip, 8181, "/ready"),
             "registry": (gateway, plan.gateway_ip, 5000, "/v2/"),
             "controller-manager": (api, "127.0.0.1", 10257, "/healthz"),
@@ -288,6 +295,28 @@ def render_addons(plan: Plan) -> list[dict[str, Any]]:
             "ports": [{"name": p["name"], "port": p["port"], "protocol": p["protocol"]} for p in dns_ports],
         },
     ]  # fmt: skip
+
+
+def render_gateway_node(plan: Plan) -> dict[str, Any]:
+    """A node that is none: kube-proxy waits half a minute for the node it runs on, and the gateway runs no kubelet."""
+    return {
+        "apiVersion": "v1", "kind": "Node", "metadata": {"name": GATEWAY},
+        "spec": {"unschedulable": True, "taints": [{"key": "lab/no-node", "effect": "NoExecute"}]},
+    }  # fmt: skip
+
+
+def _start_kube_proxy(state: LabState, programs: Programs) -> bool:
+    """Start kube-proxy, with a node for it to find that is there only until it has found it."""
+    plan = state.plan
+    request(plan, "/api/v1/nodes", method="POST", body=render_gateway_node(plan))
+    address = {"status": {"addresses": [{"type": "InternalIP", "address": plan.gateway_ip}]}}
+    request(plan, f"/api/v1/nodes/{GATEWAY}/status", method="PATCH", body=address, content_type="application/merge-patch+json")
+    try:
+        _start(state, "kube-proxy", programs)
+        wait_until_ready(state, ["kube-proxy"])
+    finally:
+        request(plan, f"/api/v1/nodes/{GATEWAY}", method="DELETE")
+    return True
 
 
 def _object_path(manifest: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ end, one nft table for its NAT, and three sysctls that are put back when the las
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -296,8 +297,15 @@ def pids_in(namespace: str) -> list[int]:
 
 def remove(plan: Plan) -> None:
     """Take away what ensure_* made. Works on any half-made state; processes must be gone before."""
-    (Path("/run") / f"petset-lab-{plan.config.name}.network").unlink(missing_ok=True)
     run(["ip", "link", "del", plan.uplink_device], check=False)
+    remove_namespaces(plan)
+    table = f"petset_lab_{plan.slot}"
+    _nft("", f"table ip {table}\ndelete table ip {table}\n")
+
+
+def remove_namespaces(plan: Plan) -> None:
+    """The part of ``remove`` that follows from the lab's name alone, for a lab whose slot is not known any more."""
+    (Path("/run") / f"petset-lab-{plan.config.name}.network").unlink(missing_ok=True)
     for namespace in plan.namespaces:
         if namespace in existing_namespaces():
             run(["ip", "netns", "del", namespace])
@@ -306,8 +314,8 @@ def remove(plan: Plan) -> None:
             (folder / name).unlink(missing_ok=True)
         if folder.is_dir():
             folder.rmdir()
-    table = f"petset_lab_{plan.slot}"
-    _nft("", f"table ip {table}\ndelete table ip {table}\n")
+    with contextlib.suppress(OSError):
+        Path("/etc/netns").rmdir()
 
 
 def lan_network() -> str:

@@ -71,7 +71,7 @@ def prepare(plan: Plan, machine: MachineSpec) -> None:
     base = pki.pki_folder(plan)
     write_atomically(share / "kubelet.yaml", json.dumps(render_kubelet_config(plan), indent=1))
     write_atomically(share / "cni" / "10-pods.conflist", json.dumps(render_cni(machine), indent=1))
-    write_atomically(share / "env", f"NODE_IP={machine.ip}\n")
+    write_atomically(share / "env", f"NODE_NAME={machine.name}\nNODE_IP={machine.ip}\n")
     shutil.copy(base / "ca.crt", share / "ca.crt")
     for ending in ("crt", "key"):
         shutil.copy(base / f"kubelet-{machine.name}.{ending}", share / f"kubelet.{ending}")
