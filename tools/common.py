@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -54,6 +55,21 @@ def run(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str
     if done.returncode != 0:
         raise Failed(f"$ {' '.join(words)}\n{done.stdout.rstrip()}\nexit status {done.returncode}")
     return done.stdout
+
+
+def need(*programs: str) -> None:
+    """Install the Debian packages of these programs when they are missing (each is named as its package).
+
+    Raises Failed when they are missing and this is not root, or the install fails.
+    """
+    missing = [name for name in programs if not shutil.which(name)]
+    if not missing:
+        return
+    if os.geteuid() != 0:
+        raise Failed(f"install {' '.join(missing)} first")
+    env = environment(DEBIAN_FRONTEND="noninteractive")
+    run(["apt-get", "-q", "update"], env=env)
+    run(["apt-get", "-q", "install", "-y", "--no-install-recommends", *missing], env=env)
 
 
 def files_of_tree() -> list[str]:

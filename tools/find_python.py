@@ -20,6 +20,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools.common import Failed, cache_root, need
+
 PROBE = "import ensurepip, ssl, sys, venv; print('%d.%d' % sys.version_info[:2]); print(sys.executable)"
 # Which Debian release has which Python.
 SUITES = {"3.11": "bookworm", "3.13": "trixie", "3.14": "forky"}
@@ -59,27 +63,11 @@ def usable(path: str, version: str) -> str | None:
 
 def unpacked(version: str) -> Path:
     """Where a Python of this version lies in the cache once ``unpack`` has put it there."""
-    cache = os.environ.get("PETSET_CACHE")
-    if not cache:
-        cache = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stateful-petset")
-    return Path(cache) / f"python-{version}" / "usr" / "bin" / f"python{version}"
-
-
-def need(*programs: str) -> None:
-    """Install the Debian packages of these programs when they are missing (each is named as its package)."""
-    missing = [name for name in programs if not shutil.which(name)]
-    if not missing:
-        return
-    if os.geteuid() != 0:
-        sys.exit(f"find-python: install {' '.join(missing)} first, or set PETSET_PYTHON")
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for step in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
-        subprocess.run(["apt-get", "-q", *step], check=True, env=env, stdout=sys.stderr)
+    return cache_root() / f"python-{version}" / "usr" / "bin" / f"python{version}"
 
 
 def unpack(version: str) -> Path:
     """Unpack Debian's Python into the cache and point it at its own C library, so that the host's may be older."""
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from lab.debian import MERGED_USR, mmdebstrap
 
     python = unpacked(version)
@@ -90,7 +78,7 @@ def unpack(version: str) -> Path:
         if final.exists():
             return python
         need("mmdebstrap", "patchelf")
-        print(f"find-python: unpacking Python {version} of Debian {SUITES[version]} to {final}", file=sys.stderr)
+        print(f"find_python: unpacking Python {version} of Debian {SUITES[version]} to {final}", file=sys.stderr)
         tree = Path(f"{final}.partial")
         shutil.rmtree(tree, ignore_errors=True)
         packages = [f"python{version}", f"python{version}-venv"]
@@ -130,11 +118,14 @@ def main(versions: list[str]) -> int:
             if found := usable(path, version):
                 print(found)
                 return 0
-    for version in versions:
-        if version in SUITES and (found := usable(str(unpack(version)), version)):
-            print(found)
-            return 0
-    print(f"find-python: no Python {' or '.join(versions)} here; set PETSET_PYTHON to one", file=sys.stderr)
+    try:
+        for version in versions:
+            if version in SUITES and (found := usable(str(unpack(version)), version)):
+                print(found)
+                return 0
+    except Failed as failure:
+        print(f"find_python: {failure}", file=sys.stderr)
+    print(f"find_python: no Python {' or '.join(versions)} here; set PETSET_PYTHON to one", file=sys.stderr)
     return 1
 
 

@@ -15,7 +15,7 @@ from tools.common import ROOT, files_of_tree
 from tools.gates import SHIPPED, is_shipped
 
 # Written so that this file does not match itself.
-MACHINE_PATHS = re.compile(r"(?<![\w.])/wor[k]/|/far[m]/|\.\./share[d]|\.\./\.librar[y]|/hom[e]/\w")
+MACHINE_PATHS = re.compile(r"(?<![\w.])/wor[k]/|/far[m]/|\.\./share[d]|\.\./\.librar[y]")
 REGISTRIES = re.compile(
     r"deb\.debian\.or[g]|archive\.ubuntu\.co[m]|pypi\.or[g]|pythonhosted\.or[g]|(?:proxy|sum)\.golang\.or[g]"
     r"|registry\.npmjs|rubygems\.or[g]|crates\.i[o]|ci-files\.testing\.ansible"

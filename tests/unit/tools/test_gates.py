@@ -107,6 +107,22 @@ def test_copies_hold_what_the_tree_holds(repo: Path, tmp_path: Path) -> None:
     assert not (target / "plugins/old").exists()
 
 
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        ("#!/bin/sh", True),
+        ("#!/usr/bin/env bash", True),
+        ("#!/bin/dash -e", True),
+        ("#!/usr/bin/env python3", False),
+        ("#!/usr/bin/fish", False),
+        ("echo", False),
+    ],
+)
+def test_is_shell(tmp_path: Path, first: str, expected: bool) -> None:
+    (tmp_path / "x").write_text(f"{first}\nexit\n")
+    assert gates.is_shell(tmp_path / "x") is expected
+
+
 def test_an_unknown_gate_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         gates.main(["rufff"])
