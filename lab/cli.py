@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lab import controlplane, doctor, faults, machine, ssh, state, status, up
+from lab import controlplane, doctor, faults, machine, soak, ssh, state, status, up
 from lab.config import LabConfig
 from lab.log import LabError, die, say
 from lab.network import in_namespace
@@ -65,6 +65,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub = add("doctor", "What this host lacks for a lab, and what to do.", cmd_doctor)
     sub.add_argument("--fix", action="store_true", help="install the missing Debian packages")
     add("build", "Build what a lab needs (Kubernetes, disks, images) into the cache and start nothing.", cmd_build)
+    sub = add("soak", "Whether the machines' network is fit to measure on: small synchronous writes over NFS, idle and beside load.", cmd_soak)
+    sub.add_argument("--seconds", type=float, default=300, help="length of the loaded phase (default 300)")
+    sub.add_argument("--json", action="store_true", help="as JSON")
     sub = add("run", "Run a command inside the lab's network, with KUBECONFIG and the inventory set: lab run -- COMMAND ...", cmd_run)
     sub.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
     sub = add("kubectl", "kubectl as the lab's administrator.", cmd_kubectl)
@@ -162,6 +165,13 @@ def cmd_build(args: argparse.Namespace) -> int:
     known = state.load(args.lab)
     up.Artefacts(known.config if known else LabConfig(args.lab))
     return 0
+
+
+def cmd_soak(args: argparse.Namespace) -> int:
+    """Soak; exit status 1 when a goal is missed."""
+    result = soak.soak(state.need(args.lab), args.seconds)
+    print(result.to_json() if args.json else soak.render(result))
+    return 1 if result.problems() else 0
 
 
 def environment(lab: LabState) -> dict[str, str]:
