@@ -10,6 +10,7 @@ wants lie under ``build/``. Two gates run at a time.
 from __future__ import annotations
 
 import argparse
+import ast
 import fnmatch
 import json
 import os
@@ -48,13 +49,13 @@ SHIPPED = {
     *("CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md"),
     *("changelogs", "docs", "meta", "playbooks", "plugins", "roles"),
 }
-# What ansible-test looks at beside that.
-SANITY_TESTS = ("galaxy.yml", "tests/config.yml", "tests/conftest.py", "tests/sanity/*", "tests/unit/*")
 # The tests that look at plugins alone, with what they share.
 UNIT_TESTS = (
     *("galaxy.yml", "tests/config.yml", "tests/conftest.py", "tests/unit/conftest.py", "tests/unit/requirements.txt"),
     *("tests/unit/plugins/*", "tests/unit/cases/*", "tests/unit/fakes/*"),
 )
+# What `ansible-test sanity` looks at beside what is shipped.
+SANITY_TESTS = (*UNIT_TESTS, "tests/sanity/*")
 # A change of these needs a changelog fragment.
 NEEDS_FRAGMENT = ("plugins/*", "roles/*", "playbooks/*")
 
@@ -201,7 +202,7 @@ GET_PIP = """\
 import subprocess
 import sys
 
-sys.exit(subprocess.call([sys.executable, "-m", "ensurepip", "--default-pip"]))
+sys.exit(subprocess.call([sys.executable, "-m", "ensurepip", "--default-pip"], stdout=subprocess.DEVNULL))
 """
 
 
@@ -213,12 +214,29 @@ def ansible_test(tree: Path, command: str) -> str:
     script = home / ".ansible" / "test" / "cache" / f"get_pip_{pip.replace('.', '_')}.py"
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(GET_PIP)
+    # ansible-test keeps pip's variables from its children, so a mirror or a certificate would be lost on the way.
+    settings = home / ".config" / "pip" / "pip.conf"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.touch(mode=0o600)
+    settings.write_text(render_pip_conf(run([sys.executable, "-m", "pip", "config", "list"])))
     caches = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return run(
-        ["ansible-test", command, "--venv", "--python", version, "--color", "no"],
-        cwd=tree,
-        env=environment(HOME=str(home), XDG_CACHE_HOME=caches, PIP_QUIET="1"),
-    )
+    env = environment(HOME=str(home), XDG_CACHE_HOME=caches)
+    env.pop("XDG_CONFIG_HOME", None)
+    return run(["ansible-test", command, "--venv", "--python", version, "--color", "no"], cwd=tree, env=env)
+
+
+def render_pip_conf(listed: str) -> str:
+    """A pip.conf with the settings that ``pip config list`` printed, and quiet.
+
+    ``listed`` has lines like ``global.cert='/x'`` from files and ``:env:.cert='/x'`` from the environment, which wins.
+    Values are Python literals.
+    """
+    settings: dict[str, str] = {}
+    for line in sorted(listed.splitlines(), key=lambda line: line.startswith(":env:")):
+        if found := re.fullmatch(r"(?:global|install|:env:)\.([\w-]+)=(.*)", line):
+            settings[found[1]] = str(ast.literal_eval(found[2])).replace("\n", "\n    ")
+    settings["quiet"] = "1"
+    return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in sorted(settings.items()))
 
 
 def gate_docs() -> str:

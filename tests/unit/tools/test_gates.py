@@ -123,6 +123,17 @@ def test_is_shell(tmp_path: Path, first: str, expected: bool) -> None:
     assert gates.is_shell(tmp_path / "x") is expected
 
 
+def test_pips_settings_reach_the_environments_of_ansible_test() -> None:
+    listed = ":env:.cert='/of/env'\nglobal.cert='/of/file'\nglobal.find-links='/a\\n/b'\nfreeze.timeout='10'\n"
+    assert gates.render_pip_conf(listed).splitlines() == [
+        "[global]",
+        "cert = /of/env",
+        "find-links = /a",
+        "    /b",
+        "quiet = 1",
+    ]
+
+
 def test_an_unknown_gate_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         gates.main(["rufff"])
