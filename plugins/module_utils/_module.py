@@ -7,7 +7,7 @@ A module is thin::
 
     def main() -> None:
         module = AnsibleModule(argument_spec=kube_argument_spec(set=dict(type="str")), supports_check_mode=True)
-        guarded_run(module, lambda partial: run(module, kube_client(module), partial))
+        run_module(module, lambda client, partial: run(module, client, partial), lambda: parse(module.params))
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ WAIT_ARG_SPEC: dict[str, dict[str, Any]] = {
 class Module(Protocol):
     """What is used of AnsibleModule, which has no types of its own; tests pass a small double."""
 
-    params: Mapping[str, Any]
+    params: Any
     check_mode: bool
     no_log_values: set[str]
     _name: str
@@ -187,9 +187,18 @@ def guarded_run(
     module.exit_json(**{**result, **_about(module, client)})
 
 
-def run_module(module: Module, run: Callable[[KubeClient, MutableMapping[str, Any]], Mapping[str, Any]]) -> NoReturn:
-    """``guarded_run`` for a module that talks to Kubernetes: makes the client within the guard."""
+def run_module(
+    module: Module,
+    run: Callable[[KubeClient, MutableMapping[str, Any]], Mapping[str, Any]],
+    check: Callable[[], object] | None = None,
+) -> NoReturn:
+    """``guarded_run`` for a module that talks to Kubernetes: makes the client within the guard.
+
+    ``check`` looks at the options first, so that bad input is told before anything is connected to.
+    """
     try:
+        if check is not None:
+            check()
         client = kube_client(module)
     except PetsetError as problem:
         failure = problem

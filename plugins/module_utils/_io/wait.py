@@ -10,11 +10,12 @@ line of progress goes to every sink that the module was given: the system log, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from .._core.errors import ApiError, TimedOut, TryAgain, Unreachable
+from .._core.judgement import Judgement
 from .clock import Clock, Deadline
 
 Observation = TypeVar("Observation")
@@ -23,24 +24,6 @@ Progress = Callable[[str], None]
 FIRST_INTERVAL_S = 0.2
 GROWTH = 1.5
 LONGEST_INTERVAL_S = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What a look at the cluster means.
-
-    ``done``     nothing more to wait for
-    ``summary``  one line for a person, for example ``1 of 2 claims bound; db-mysql-1 Pending: no volume``
-    ``pets``     the state of each pet for the result, also on failure
-    ``hopeless`` set when waiting longer cannot help; the text is the reason
-    ``way_out``  what to do about it
-    """
-
-    done: bool
-    summary: str
-    pets: Sequence[Mapping[str, Any]] = ()
-    hopeless: str = ""
-    way_out: str = ""
 
 
 @dataclass(slots=True)
@@ -138,3 +121,6 @@ def _timed_out(
             "progress": lines,
         },
     )
+
+
+__all__ = ["Judgement", "Progress", "Waited", "no_progress", "wait_until"]

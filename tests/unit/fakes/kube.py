@@ -11,6 +11,7 @@ tests/api runs the same stories against the real one, so that the two cannot dri
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -106,7 +107,11 @@ class FakeCluster:
 
     def all(self, kind: Kind) -> list[dict[str, Any]]:
         """All stored objects of a kind by name."""
-        return [value for key, value in sorted(self._objects.items(), key=str) if key[0] == kind.plural]
+        return [
+            value
+            for key, value in sorted(self._objects.items(), key=lambda item: str(item[0]))
+            if key[0] == kind.plural
+        ]
 
     def edit(
         self, kind: Kind, name: str, namespace: str | None, patch: Mapping[str, Any], manager: str = "kubectl-edit"
@@ -243,17 +248,14 @@ class FakeCluster:
 
     def _list(self, kind: Kind, namespace: str | None, query: Mapping[str, str]) -> list[Json]:
         found = []
-        for (plural, space, _name), value in sorted(self._objects.items(), key=str):
+        for (plural, space, _name), value in sorted(self._objects.items(), key=lambda item: str(item[0])):
             if plural != kind.plural or (namespace is not None and space != namespace):
                 continue
             labels = value["metadata"].get("labels") or {}
             if not all(_selects(part, labels.get) for part in query.get("labelSelector", "").split(",") if part):
                 continue
-            if not all(
-                _selects(part, lambda p, v=value: _dig(v, p))
-                for part in query.get("fieldSelector", "").split(",")
-                if part
-            ):
+            field = functools.partial(_dig, value)
+            if not all(_selects(part, field) for part in query.get("fieldSelector", "").split(",") if part):
                 continue
             item = copy.deepcopy(value)
             # As the real server: items of a list carry neither kind nor apiVersion.

@@ -129,6 +129,15 @@ def test_settings_that_do_not_add_up_fail_within_the_guard(monkeypatch: pytest.M
     assert end.value.result["error"] == "bad_connection_settings"
 
 
+def test_bad_input_is_told_before_the_connection_is_tried() -> None:
+    def parse() -> int:
+        raise InvalidInput("capacity", "1GB", "no", "Gi")
+
+    with pytest.raises(Exit) as end:
+        _module.run_module(FakeModule(kubeconfig="/nowhere"), lambda client, partial: {}, parse)
+    assert end.value.result["error"] == "invalid_input"
+
+
 def test_progress_goes_to_the_log_and_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(_module.PROGRESS_VARIABLE, raising=False)
     module = FakeModule(progress_file=str(tmp_path / "progress"))
@@ -159,16 +168,28 @@ def test_the_documentation_fragments_match_the_specs(fragment: Any, spec: dict[s
         assert set(documented[name].get("suboptions", {})) == set(entry.get("options", {})), name
 
 
-def test_rp_ans_02_booleans_as_text_go_through_the_spec() -> None:
-    from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+TRUTHS: list[tuple[Any, bool]] = [("no", False), ("false", False), ("0", False), ("yes", True), (1, True)]
 
-    spec = _module.kube_argument_spec(wait=True)
-    for text, value in (("no", False), ("false", False), ("0", False), ("yes", True), (1, True)):
-        result = ArgumentSpecValidator(spec).validate({"wait": text})
-        assert not result.error_messages
-        assert result.validated_parameters["wait"] is value
-    for text in ("", "maybe", []):
-        assert ArgumentSpecValidator(spec).validate({"wait": text}).error_messages
+
+@pytest.mark.parametrize(("given", "value"), TRUTHS)
+def test_rp_ans_02_booleans_as_text_go_through_the_spec(given: Any, value: bool) -> None:
+    errors, taken = validate({"wait": given})
+    assert not errors
+    assert taken["wait"] is value
+
+
+@pytest.mark.parametrize("given", ["", "maybe", []])
+def test_rp_ans_02_what_is_no_boolean_is_refused(given: Any) -> None:
+    errors, _taken = validate({"wait": given})
+    assert errors
+
+
+def validate(given: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    from ansible.module_utils.common import arg_spec
+
+    validator: Any = arg_spec.ArgumentSpecValidator
+    result = validator(_module.kube_argument_spec(wait=True)).validate(given)
+    return result.error_messages, result.validated_parameters
 
 
 def test_the_specs_are_copies() -> None:

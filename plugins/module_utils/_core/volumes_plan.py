@@ -1,0 +1,447 @@
+# Copyright: (c) 2026, stateful.petset contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what is there to what is wanted: the steps for volumes and claims of a set, or the reasons against it.
+
+Pure. Invariants, re-checked by the property tests:
+
+* no step changes where data is (server and path), nor deletes an object in a plan for ``present``;
+* a volume is never taken from another claim, and a claim is never pointed at another volume;
+* planning again on the predicted outcome gives no step.
+
+All reasons of all pets are collected before anything is said, so that one run shows everything there is to repair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import names
+from .errors import NamespaceMissing, NamespaceTerminating
+from .kinds import NAMESPACE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, ObjectRef
+from .steps import Findings, Plan, Step, Verb
+from .volumes import RETAIN, Pet, VolumeSet, claim_manifest, labels_of, overlap, server_clashes, volume_manifest
+from .volumes_live import ClaimRef, LiveClaim, LiveVolume, Snapshot, is_ours
+
+IN_TREE_DRIVERS: Mapping[str, str] = {
+    "kubernetes.io/aws-ebs": "ebs.csi.aws.com",
+    "kubernetes.io/gce-pd": "pd.csi.storage.gke.io",
+    "kubernetes.io/cinder": "cinder.csi.openstack.org",
+    "kubernetes.io/azure-disk": "disk.csi.azure.com",
+    "kubernetes.io/azure-file": "file.csi.azure.com",
+    "kubernetes.io/vsphere-volume": "csi.vsphere.vmware.com",
+    "kubernetes.io/portworx-volume": "pxd.portworx.com",
+}
+"""In-tree provisioners that are gone; Kubernetes hands their volumes to these CSI drivers (KEP-625)."""
+
+
+def driver_of(provisioner: str) -> str | None:
+    """The CSI driver that has to be installed for a provisioner, None when that cannot be told from its name.
+
+    >>> driver_of("kubernetes.io/aws-ebs"), driver_of("rancher.io/local-path")
+    ('ebs.csi.aws.com', None)
+    """
+    if provisioner in IN_TREE_DRIVERS:
+        return IN_TREE_DRIVERS[provisioner]
+    parts = provisioner.replace("/", ".").split(".")
+    return provisioner if "csi" in parts else None
+
+
+def needs_class(wanted: VolumeSet, snapshot: Snapshot) -> bool:
+    """True when the storage class has to be looked at: only when a claim is missing, not bound or has to grow."""
+    if wanted.is_static:
+        return False
+    claims = [snapshot.claims.get(pet.claim) for pet in wanted.pets]
+    return any(
+        claim is None or claim.phase != "Bound" or claim.request_bytes != pet.capacity_bytes
+        for pet, claim in zip(wanted.pets, claims, strict=True)
+    )
+
+
+def needs_namespace(wanted: VolumeSet, snapshot: Snapshot) -> bool:
+    """True when the namespace has to be looked at: only when a claim is to be made in it."""
+    return any(pet.claim not in snapshot.claims for pet in wanted.pets)
+
+
+def plan_present(
+    wanted: VolumeSet, snapshot: Snapshot, *, create_namespace: bool = False, check_mode: bool = False
+) -> Plan:
+    """The steps that make volumes and claims as wanted.
+
+    Refused: something that is there stands against it; nothing is planned then.
+    NamespaceMissing, NamespaceTerminating: no claim can be made.
+    """
+    found = Findings(warnings=list(wanted.warnings))
+    first = _plan_namespace(wanted, snapshot, create_namespace, check_mode, found)
+    if not wanted.is_static:
+        _check_class(wanted, snapshot, found)
+    _check_directories(wanted, snapshot, found)
+    groups: dict[int, tuple[Step, ...]] = {}
+    for pet in wanted.pets:
+        claim = snapshot.claims.get(pet.claim)
+        if claim is not None and claim.is_terminating:
+            _terminating(PERSISTENT_VOLUME_CLAIM.kind, claim.name, check_mode, found)
+            claim = None
+        steps: list[Step] = []
+        if wanted.is_static:
+            steps += _plan_volume(wanted, pet, snapshot, claim, check_mode, found)
+        steps += _plan_claim(wanted, pet, snapshot, claim, found)
+        if steps:
+            groups[pet.ordinal] = tuple(steps)
+    found.raise_if_any()
+    return Plan(groups, first, tuple(dict.fromkeys(found.warnings)))
+
+
+def _plan_namespace(
+    wanted: VolumeSet, snapshot: Snapshot, create: bool, check_mode: bool, found: Findings
+) -> tuple[Step, ...]:
+    subject = f"Namespace {wanted.namespace}"
+    if snapshot.namespace == "terminating" and needs_namespace(wanted, snapshot):
+        raise NamespaceTerminating(
+            subject,
+            "it is being deleted, so no claim can be made in it",
+            way_out="wait until it is gone (a claim that a pod still uses can hold it), then run again",
+        )
+    if snapshot.namespace != "missing":
+        return ()
+    if create:
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": wanted.namespace, "labels": {names.LABEL_MANAGED_BY: names.PREFIX}},
+        }
+        return (Step(Verb.CREATE, ObjectRef(NAMESPACE, wanted.namespace), "it is not there", manifest),)
+    if check_mode:
+        found.warnings.append(f"{subject} is not there; unless an earlier task makes it, the real run will fail")
+        return ()
+    raise NamespaceMissing(
+        subject, "it is not there", way_out="check its name, or let it be created (create_namespace: true)"
+    )
+
+
+def _check_class(wanted: VolumeSet, snapshot: Snapshot, found: Findings) -> None:
+    """The class and its driver have to be there before a claim names them, or the claim waits for ever."""
+    if not needs_class(wanted, snapshot):
+        return
+    subject = f"StorageClass {wanted.storage_class}"
+    if snapshot.classes is None:
+        found.warnings.append(f"{subject} could not be checked: no permission to list storageclasses")
+        return
+    known = snapshot.classes.get(wanted.storage_class)
+    if known is None:
+        listed = ", ".join(sorted(snapshot.classes)) or "none"
+        found.refuse(subject, "it is not there", f"make it, or use one of: {listed}")
+        return
+    if known.provisioner == "kubernetes.io/no-provisioner":
+        found.refuse(
+            subject,
+            "it provisions nothing: the claims would bind to any volume that fits",
+            "use a class with a provisioner, or nfs",
+        )
+    driver = driver_of(known.provisioner)
+    if driver is None:
+        found.warnings.append(
+            f"{subject}: whether its provisioner {known.provisioner} is installed cannot be told from the API"
+        )
+    elif snapshot.drivers is None:
+        found.warnings.append(f"{subject}: no permission to look whether CSI driver {driver} is installed")
+    elif not snapshot.drivers.get(driver):
+        found.refuse(
+            subject,
+            f"its CSI driver {driver} is not installed, so no volume would ever be made",
+            f"install {driver} in the cluster",
+        )
+    if known.reclaim_policy != RETAIN and not wanted.accept_delete_policy:
+        found.refuse(
+            subject,
+            f"its reclaim policy is {known.reclaim_policy}: the data would go with the claim",
+            "make a class like it with reclaimPolicy: Retain, or set accept_delete_policy: true to take the risk",
+        )
+
+
+def _check_directories(wanted: VolumeSet, snapshot: Snapshot, found: Findings) -> None:
+    """No directory may belong to two: not by another spelling of the server, not by a volume of somebody else."""
+    for other, pet in server_clashes(wanted.pets):
+        if pet.source is None or other.source is None:
+            continue
+        mine = snapshot.addresses.get(pet.source.server, frozenset())
+        theirs = snapshot.addresses.get(other.source.server, frozenset())
+        if mine & theirs:
+            found.refuse(
+                f"path of {pet.name}",
+                f"{pet.source} and {other.source} of {other.name} are the same server, so both would share files",
+                "give each pet a directory of its own",
+            )
+    own = {pet.volume for pet in wanted.pets}
+    for volume in (snapshot.volumes or {}).values():
+        if volume.name in own or volume.source is None:
+            continue
+        for pet in wanted.pets:
+            if pet.source is None or pet.source.server != volume.source.server:
+                continue
+            if pet.source.path == volume.source.path:
+                claimed = f", reserved for {volume.claim_ref}" if volume.claim_ref else ""
+                found.refuse(
+                    f"path of {pet.name}",
+                    f"{pet.source} belongs to PersistentVolume {volume.name} already{claimed}",
+                    f"give {pet.name} a directory of its own, or name that volume in pets[{pet.ordinal}].volume",
+                )
+            elif overlap(pet.source.path, volume.source.path):
+                found.warnings.append(f"{pet.source} of {pet.name} and PersistentVolume {volume.name} share files")
+
+
+def _terminating(kind: str, name: str, check_mode: bool, found: Findings) -> None:
+    text = f"{kind} {name}"
+    if check_mode:
+        found.warnings.append(f"{text} is being deleted; the real run waits for that and makes it anew")
+    else:
+        found.refuse(text, "it is being deleted", "wait until it is gone; a pod that still uses it can hold it")
+
+
+def _plan_volume(
+    wanted: VolumeSet, pet: Pet, snapshot: Snapshot, claim: LiveClaim | None, check_mode: bool, found: Findings
+) -> list[Step]:
+    if pet.volume is None or pet.source is None:
+        return []
+    ref = ObjectRef(PERSISTENT_VOLUME, pet.volume)
+    live = (snapshot.volumes or {}).get(pet.volume)
+    if live is not None and live.is_terminating:
+        _terminating(PERSISTENT_VOLUME.kind, live.name, check_mode, found)
+        live = None
+    if live is None:
+        lost = claim is not None and claim.was_bound and claim.volume == pet.volume
+        manifest = volume_manifest(wanted, pet, claim.uid if lost and claim is not None else None)
+        why = f"claim {pet.claim} has lost it" if lost else "the pet has none"
+        return [Step(Verb.CREATE, ref, why, manifest)]
+    before = len(found.problems)
+    ours = is_ours(live.labels, wanted.namespace, wanted.name)
+    _check_volume(wanted, pet, live, claim, ours, found)
+    if len(found.problems) > before:
+        return []
+    patch, reasons = _volume_changes(wanted, pet, live, claim)
+    if "mountOptions" in patch.get("spec", {}):
+        found.warnings.append(
+            f"mount options of {ref} change only for new mounts: restart {pet.name} for them to take effect"
+        )
+    return [_patch(ref, live.raw, patch, reasons)] if patch else []
+
+
+def _check_volume(
+    wanted: VolumeSet, pet: Pet, live: LiveVolume, claim: LiveClaim | None, ours: bool, found: Findings
+) -> None:
+    """What cannot be changed in a volume, or must not be, has to agree; of one made by hand all has to."""
+    subject = f"PersistentVolume {live.name}"
+    if live.source is None or live.source != pet.source:
+        there = str(live.source) if live.source else f"a volume of kind {live.source_kind}"
+        found.refuse(
+            subject,
+            f"it stands for {there}, wanted is {pet.source}; where a volume points to cannot be changed",
+            f"to move the data: stop {pet.name}, copy the files, remove claim and volume with state absent and "
+            f"confirm_absent ['{pet.name}'], then run again; to keep them, set server and path back",
+        )
+    if live.claim_ref is not None and (live.claim_ref.namespace, live.claim_ref.name) != (wanted.namespace, pet.claim):
+        found.refuse(
+            subject,
+            f"it is reserved for claim {live.claim_ref}, wanted is {wanted.namespace}/{pet.claim}",
+            "choose another name with volume_pattern, or free that volume by hand after looking at its data",
+        )
+    label = live.labels.get(names.LABEL_ORDINAL)
+    others = {key: live.labels.get(key) for key in (names.LABEL_SET, names.LABEL_NAMESPACE)}
+    foreign = [value for key, value in others.items() if value not in (None, _own(wanted)[key])]
+    if foreign or (label is not None and label != str(pet.ordinal)):
+        owner = "/".join(str(value) for value in others.values())
+        found.refuse(
+            subject,
+            f"its labels say that it belongs to ordinal {label} of {owner}, wanted is {pet.name}",
+            "correct volume_pattern or the ordinal",
+        )
+    if live.capacity_bytes != pet.capacity_bytes:
+        found.refuse(
+            subject,
+            f"its capacity is {live.capacity}, wanted is {pet.capacity}; volumes on NFS have no size of their own and "
+            "their claims cannot be resized (only dynamically provisioned ones can)",
+            f"leave capacity at {live.capacity} for this pet (pets[].capacity); the real limit is on the NFS server",
+        )
+    if live.volume_mode != "Filesystem" or live.read_only:
+        found.refuse(subject, "it is a block or read-only volume", "use another volume for this pet")
+    if live.storage_class != "":
+        found.refuse(
+            subject,
+            f"its class is {live.storage_class!r}, wanted is '' (none)",
+            "the class of a volume cannot be changed: make the volume anew, its data stays where it is",
+        )
+    bound = claim is not None and live.claim_ref is not None and live.claim_ref.uid == claim.uid
+    if wanted.access_mode not in live.access_modes and (bound or not ours):
+        found.refuse(
+            subject,
+            f"its access modes are {_joined(live.access_modes)}, wanted is {wanted.access_mode}",
+            f"set access_mode to {_joined(live.access_modes)}",
+        )
+    if not ours:
+        _check_foreign_volume(wanted, live, subject, found)
+
+
+def _check_foreign_volume(wanted: VolumeSet, live: LiveVolume, subject: str, found: Findings) -> None:
+    differences = []
+    if live.reclaim_policy != RETAIN:
+        differences.append(f"reclaim policy {live.reclaim_policy}, wanted {RETAIN}")
+    if set(live.mount_options) != set(wanted.mount_options):
+        differences.append(
+            f"mount options {', '.join(live.mount_options) or 'none'}, wanted {', '.join(wanted.mount_options)}"
+        )
+    if differences:
+        found.refuse(
+            subject,
+            f"it was made by somebody else and differs: {'; '.join(differences)}",
+            "change it by hand so that it agrees, or name another volume; it is adopted only when everything agrees",
+        )
+
+
+def _volume_changes(
+    wanted: VolumeSet, pet: Pet, live: LiveVolume, claim: LiveClaim | None
+) -> tuple[dict[str, Any], list[str]]:
+    """The merge patch for what may be changed, and why."""
+    spec: dict[str, Any] = {}
+    reasons: list[str] = []
+    if live.reclaim_policy != RETAIN:
+        spec["persistentVolumeReclaimPolicy"] = RETAIN
+        reasons.append(f"reclaim policy {live.reclaim_policy} would not keep the data")
+    if set(live.mount_options) != set(wanted.mount_options):
+        spec["mountOptions"] = list(wanted.mount_options)
+        reasons.append("mount options differ")
+    if wanted.access_mode not in live.access_modes:
+        spec["accessModes"] = [wanted.access_mode]
+        reasons.append("access mode differs")
+    ref = live.claim_ref
+    if ref is None:
+        spec["claimRef"] = volume_manifest(wanted, pet)["spec"]["claimRef"]
+        reasons.append("not reserved for its claim")
+    elif _is_stale(ref, claim):
+        # Of the old binding only uid and version go; the claim stays the same by name.
+        spec["claimRef"] = {"uid": None, "resourceVersion": None}
+        reasons.append(f"repaired: released by an earlier {ref}, data kept")
+        if claim is not None and claim.was_bound:
+            spec["claimRef"]["uid"] = claim.uid
+    elif ref.uid == "" and claim is not None and claim.was_bound and claim.volume == live.name:
+        spec["claimRef"] = {"uid": claim.uid}
+        reasons.append(f"claim {pet.claim} was bound to it and has lost it")
+    patch: dict[str, Any] = {"spec": spec} if spec else {}
+    labels = _label_changes(live.labels, labels_of(wanted, pet))
+    if labels:
+        patch["metadata"] = {"labels": labels}
+        reasons.append("labels")
+    return patch, reasons
+
+
+def _is_stale(ref: ClaimRef, claim: LiveClaim | None) -> bool:
+    return ref.uid != "" and (claim is None or claim.uid != ref.uid)
+
+
+def _plan_claim(wanted: VolumeSet, pet: Pet, snapshot: Snapshot, live: LiveClaim | None, found: Findings) -> list[Step]:
+    ref = ObjectRef(PERSISTENT_VOLUME_CLAIM, pet.claim, wanted.namespace)
+    if live is None:
+        return [Step(Verb.CREATE, ref, "the pet has none", claim_manifest(wanted, pet))]
+    before = len(found.problems)
+    _check_claim(wanted, pet, snapshot, live, str(ref), found)
+    if len(found.problems) > before:
+        return []
+    spec: dict[str, Any] = {}
+    reasons: list[str] = []
+    if pet.volume is not None and live.volume == "":
+        spec["volumeName"] = pet.volume
+        reasons.append("would bind to any volume that fits")
+    if live.request_bytes is not None and live.request_bytes < pet.capacity_bytes:
+        spec["resources"] = {"requests": {"storage": pet.capacity}}
+        reasons.append(f"grows from {live.request}")
+    patch: dict[str, Any] = {"spec": spec} if spec else {}
+    labels = _label_changes(live.labels, labels_of(wanted, pet))
+    if labels:
+        patch["metadata"] = {"labels": labels}
+        reasons.append("labels")
+    return [_patch(ref, live.raw, patch, reasons)] if patch else []
+
+
+def _check_claim(
+    wanted: VolumeSet, pet: Pet, snapshot: Snapshot, live: LiveClaim, subject: str, found: Findings
+) -> None:
+    """A claim's spec cannot be changed after it is made, but for the request of a class that can expand."""
+    way_out = (
+        f"stop {pet.name}, then remove claim and volume as objects (state absent, confirm_absent ['{pet.name}']; the "
+        "data stays) and run again, or set the option to what is there"
+    )
+    there = "none" if live.storage_class is None else repr(live.storage_class)
+    if (live.storage_class or "") != wanted.storage_class:
+        found.refuse(
+            subject,
+            f"its storage class is {there}, wanted is {wanted.storage_class!r}; that cannot be changed",
+            way_out,
+        )
+    if pet.volume is not None and live.volume not in ("", pet.volume):
+        found.refuse(
+            subject,
+            f"it is bound to volume {live.volume}, wanted is {pet.volume}; that cannot be changed",
+            f"if {live.volume} holds the data of {pet.name}, name it in pets[].volume; else " + way_out,
+        )
+    if wanted.access_mode not in live.access_modes:
+        found.refuse(
+            subject,
+            f"its access modes are {_joined(live.access_modes)}, wanted is {wanted.access_mode}; they cannot change",
+            f"set access_mode to {_joined(live.access_modes)}, or " + way_out,
+        )
+    if live.volume_mode != "Filesystem":
+        found.refuse(subject, f"its volume mode is {live.volume_mode}, wanted is Filesystem", way_out)
+    for label in (names.LABEL_SET, names.LABEL_ORDINAL):
+        value = live.labels.get(label)
+        if value not in (None, labels_of(wanted, pet)[label]):
+            found.refuse(subject, f"its label {label} says {value!r}", "correct the names of set and claim template")
+    if live.request_bytes is None or live.request_bytes > pet.capacity_bytes:
+        found.refuse(
+            subject,
+            f"it asks for {live.request or 'nothing readable'}, wanted is {pet.capacity}; a claim cannot shrink",
+            f"set capacity to {live.request} for this pet (pets[].capacity)",
+        )
+    elif live.request_bytes < pet.capacity_bytes:
+        _check_growth(wanted, pet, snapshot, live, subject, found)
+
+
+def _check_growth(
+    wanted: VolumeSet, pet: Pet, snapshot: Snapshot, live: LiveClaim, subject: str, found: Findings
+) -> None:
+    asked = f"it asks for {live.request}, wanted is {pet.capacity}"
+    if wanted.is_static:
+        found.refuse(
+            subject,
+            f"{asked}; only claims of dynamically provisioned volumes can be resized",
+            f"leave capacity at {live.request} for this pet (pets[].capacity); the real limit is on the NFS server",
+        )
+        return
+    known = (snapshot.classes or {}).get(wanted.storage_class)
+    if known is not None and not known.can_expand:
+        found.refuse(
+            subject,
+            f"{asked}, but StorageClass {known.name} has no allowVolumeExpansion",
+            f"set allowVolumeExpansion: true in that class if its driver can, or leave capacity at {live.request}",
+        )
+    elif live.phase != "Bound":
+        found.refuse(
+            subject, f"{asked}, but it is not bound yet and only bound claims can grow", "run again once it is"
+        )
+
+
+def _patch(ref: ObjectRef, live: Mapping[str, Any], patch: dict[str, Any], reasons: list[str]) -> Step:
+    version = (live.get("metadata") or {}).get("resourceVersion")
+    metadata = {**patch.get("metadata", {}), "resourceVersion": version}
+    return Step(Verb.PATCH, ref, "; ".join(reasons), {**patch, "metadata": metadata}, live)
+
+
+def _label_changes(live: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in wanted.items() if live.get(key) != value}
+
+
+def _own(wanted: VolumeSet) -> dict[str, str]:
+    return names.own_labels(wanted.namespace, wanted.name)
+
+
+def _joined(modes: frozenset[str]) -> str:
+    return ", ".join(sorted(modes)) or "none"

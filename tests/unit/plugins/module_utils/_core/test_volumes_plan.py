@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Properties of the planner over worlds that are made up: what it must never do, whatever is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from ansible_collections.stateful.petset.plugins.module_utils._core import volumes
+from ansible_collections.stateful.petset.plugins.module_utils._core.errors import PetsetError
+from ansible_collections.stateful.petset.plugins.module_utils._core.kinds import PERSISTENT_VOLUME
+from ansible_collections.stateful.petset.plugins.module_utils._core.steps import Plan, Verb, diff_of
+from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_live import (
+    Snapshot,
+    parse_claim,
+    parse_volume,
+)
+from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_plan import driver_of, plan_present
+from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_removal import plan_absent
+from ansible_collections.stateful.petset.tests.unit.fakes.volumes import params
+from hypothesis import given
+from hypothesis import strategies as st
+
+WANTED = volumes.parse_volume_set(params())
+
+
+def _some(good: Any, *bad: Any) -> st.SearchStrategy[Any]:
+    """Mostly as it should be, now and then not."""
+    return st.sampled_from([good, good, good, *bad])
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> dict[str, Any]:
+    """Objects that look like those of the set, each with some things wrong."""
+    made: dict[str, Any] = {"volumes": {}, "claims": {}}
+    for pet in WANTED.pets:
+        uid = draw(_some(f"uid-{pet.ordinal}", "uid-old", ""))
+        if draw(st.booleans()):
+            volume = volumes.volume_manifest(WANTED, pet)
+            volume["metadata"].update(uid=f"v{pet.ordinal}", resourceVersion="7")
+            volume["metadata"]["labels"] = draw(
+                _some(volume["metadata"]["labels"], {}, {"stateful.petset/ordinal": "9"})
+            )
+            spec = volume["spec"]
+            spec["nfs"]["server"] = draw(_some("nfs.example.com", "NFS.example.com.", "other"))
+            spec["nfs"]["path"] = draw(_some(spec["nfs"]["path"], spec["nfs"]["path"] + "/", "/srv"))
+            spec["capacity"]["storage"] = draw(_some("1Gi", "1024Mi", "2Gi", "x"))
+            spec["storageClassName"] = draw(_some("", "manual"))
+            spec["persistentVolumeReclaimPolicy"] = draw(_some("Retain", "Delete"))
+            spec["mountOptions"] = draw(_some(spec["mountOptions"], [], ["soft"]))
+            spec["accessModes"] = draw(_some(["ReadWriteOnce"], ["ReadWriteMany"]))
+            spec["claimRef"]["name"] = draw(_some(pet.claim, "theirs"))
+            if uid:
+                spec["claimRef"]["uid"] = uid
+            if draw(_some(False, True)):
+                del spec["claimRef"]
+            volume["status"] = {"phase": draw(st.sampled_from(["Available", "Bound", "Released", "Failed"]))}
+            made["volumes"][pet.volume] = volume
+        if draw(st.booleans()):
+            claim = volumes.claim_manifest(WANTED, pet)
+            claim["metadata"].update(uid=f"uid-{pet.ordinal}", resourceVersion="8")
+            claim["metadata"]["labels"] = draw(_some(claim["metadata"]["labels"], {}, {"stateful.petset/set": "x"}))
+            if draw(_some(False, True)):
+                claim["metadata"]["annotations"] = {"pv.kubernetes.io/bind-completed": "yes"}
+            claim["spec"]["volumeName"] = draw(_some(pet.volume, "", "elsewhere"))
+            claim["spec"]["storageClassName"] = draw(_some("", "standard"))
+            claim["spec"]["resources"]["requests"]["storage"] = draw(_some("1Gi", "0.5Gi", "2Gi"))
+            claim["status"] = {"phase": draw(st.sampled_from(["Pending", "Bound", "Lost"]))}
+            made["claims"][pet.claim] = claim
+    return made
+
+
+def snapshot(world: Mapping[str, Any], **more: Any) -> Snapshot:
+    return Snapshot(
+        namespace="present",
+        volumes={name: parse_volume(raw) for name, raw in world["volumes"].items()},
+        claims={name: parse_claim(raw) for name, raw in world["claims"].items()},
+        **more,
+    )
+
+
+def carried_out(world: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+    after = {"volumes": dict(world["volumes"]), "claims": dict(world["claims"])}
+    for step in plan.steps:
+        section = after["volumes" if step.ref.kind is PERSISTENT_VOLUME else "claims"]
+        predicted = step.predict()
+        if predicted is None:
+            del section[step.ref.name]
+        else:
+            section[step.ref.name] = predicted
+    return after
+
+
+def plan_or_none(world: Mapping[str, Any]) -> Plan | None:
+    try:
+        return plan_present(WANTED, snapshot(world))
+    except PetsetError as problem:
+        if not problem.reason:
+            raise AssertionError("a refusal without a reason") from problem
+        return None
+
+
+@given(worlds())
+def test_a_plan_never_moves_deletes_or_takes_anything(world: dict[str, Any]) -> None:
+    plan = plan_or_none(world)
+    if plan is None:
+        return
+    for step in plan.steps:
+        assert step.verb is not Verb.DELETE
+        if step.before is None:
+            continue
+        body, before = step.body or {}, step.before
+        spec = body.get("spec", {})
+        assert "nfs" not in spec
+        assert body["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+        if "claimRef" in spec and before["spec"].get("claimRef"):
+            assert set(spec["claimRef"]) <= {"uid", "resourceVersion"}
+        if "volumeName" in spec:
+            assert before["spec"]["volumeName"] == ""
+
+
+@given(worlds())
+def test_the_outcome_of_a_plan_needs_no_further_plan(world: dict[str, Any]) -> None:
+    plan = plan_or_none(world)
+    if plan is None:
+        return
+    after = carried_out(world, plan)
+    again = plan_or_none(after)
+    assert again is not None
+    assert again.steps == ()
+    for pet in WANTED.pets:
+        volume, claim = parse_volume(after["volumes"][pet.volume]), parse_claim(after["claims"][pet.claim])
+        assert volume.source == pet.source
+        assert str(volume.claim_ref) == f"default/{pet.claim}"
+        assert claim.volume == volume.name
+        assert volume.reclaim_policy == "Retain"
+        assert "soft" not in volume.mount_options
+
+
+@given(worlds())
+def test_the_diff_tells_exactly_the_objects_that_change(world: dict[str, Any]) -> None:
+    plan = plan_or_none(world)
+    if plan is None:
+        return
+    shown = diff_of(plan.steps)
+    assert len(shown) == len(plan.steps)
+    assert all(one["before"] != one["after"] for one in shown)
+
+
+@given(
+    worlds(), st.sets(st.sampled_from(["mysql-0", "mysql-1"])), st.sets(st.sampled_from(["db-mysql-0", "db-mysql-1"]))
+)
+def test_removal_is_confirmed_unused_and_keeps_the_data(
+    world: dict[str, Any], confirmed: set[str], used: set[str]
+) -> None:
+    seen = snapshot(world, users=dict.fromkeys(used, ("pod",)), set_ordinals=frozenset())
+    try:
+        plan = plan_absent(WANTED, seen, tuple(sorted(confirmed)))
+    except PetsetError:
+        return
+    for ordinal, steps in plan.groups.items():
+        pet = WANTED.pets[ordinal]
+        assert pet.name in confirmed
+        assert pet.claim not in used
+        for step in steps:
+            assert step.verb is Verb.DELETE
+            assert step.uid
+            labels = (step.before or {})["metadata"]["labels"]
+            assert labels["stateful.petset/set"] == "mysql"
+            if step.ref.kind is PERSISTENT_VOLUME:
+                assert (step.before or {})["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+                assert any(one.startswith(f"{pet.name}: ") for one in plan.kept)
+
+
+@pytest.mark.parametrize(
+    ("provisioner", "driver"),
+    [
+        ("kubernetes.io/aws-ebs", "ebs.csi.aws.com"),
+        ("kubernetes.io/gce-pd", "pd.csi.storage.gke.io"),
+        ("kubernetes.io/cinder", "cinder.csi.openstack.org"),
+        ("nfs.csi.k8s.io", "nfs.csi.k8s.io"),
+        ("driver.longhorn.io", None),
+        ("k8s-sigs.io/nfs-subdir-external-provisioner", None),
+        ("", None),
+    ],
+)
+def test_drivers(provisioner: str, driver: str | None) -> None:
+    assert driver_of(provisioner) == driver
