@@ -1,0 +1,186 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, stateful.petset contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pet_set_info
+short_description: Look at a set of MySQL pets
+version_added: 0.1.0
+description:
+  - Tells of each pet its ordinal, node, pod, claim, volume and export, whether it is ready, and why not.
+  - Sends no write and waits for nothing. What may not be read is left out.
+options:
+  name:
+    description: Name of the set.
+    type: str
+    required: true
+    aliases: [set]
+  namespace:
+    description: Namespace of the set.
+    type: str
+    default: default
+  service:
+    description: Name of the governing service, for a set that has none in its specification.
+    type: str
+    default: db
+  cluster_domain:
+    description: DNS domain of the cluster.
+    type: str
+    default: cluster.local
+  claim_template:
+    description: First part of the claims' names, for a set without a claim template.
+    type: str
+    default: db
+extends_documentation_fragment:
+  - stateful.petset.kube
+  - stateful.petset.attributes.info
+seealso:
+  - module: stateful.petset.pet_set
+author:
+  - stateful.petset contributors (@stateful-petset)
+"""
+
+EXAMPLES = r"""
+- name: Look at the pets
+  stateful.petset.pet_set_info:
+    name: mysql
+  register: mysql
+
+- name: Show them as a table
+  ansible.builtin.debug:
+    msg: "{{ mysql.table.splitlines() }}"
+"""
+
+RETURN = r"""
+exists:
+  description: Whether the StatefulSet is there.
+  type: bool
+  returned: always
+ready:
+  description: Whether all its pets are ready.
+  type: bool
+  returned: always
+summary:
+  description: What is missing, in one line.
+  type: str
+  returned: when the set exists
+replicas:
+  description: How many pets it should have.
+  type: int
+  returned: when the set exists
+strategy:
+  description: Its update strategy.
+  type: str
+  returned: when the set exists
+partition:
+  description: Pets below this ordinal are not rolled.
+  type: int
+  returned: when the set exists
+update_revision:
+  description: The newest revision of its template.
+  type: str
+  returned: when the set exists
+table:
+  description: The pets as a table for a terminal.
+  type: str
+  returned: always
+pets:
+  description: Each pet, by ordinal.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    name:
+      description: Name of the pod.
+      type: str
+    ordinal:
+      description: Its ordinal.
+      type: int
+    dns:
+      description: Its name in DNS.
+      type: str
+    ready:
+      description: Whether it is ready at a revision that it may have.
+      type: bool
+    trouble:
+      description: A stable word for what is wrong, V(none) when nothing is.
+      type: str
+    reason:
+      description: The same in a sentence.
+      type: str
+    pod_uid:
+      description: uid of the pod.
+      type: str
+    node:
+      description: Its node.
+      type: str
+    ip:
+      description: Its address.
+      type: str
+    revision:
+      description: Revision of its template.
+      type: str
+    outdated:
+      description: Whether it runs an older template.
+      type: bool
+    restarts:
+      description: Restarts of its containers.
+      type: int
+    server_uuid:
+      description: Who MySQL is in there.
+      type: str
+    claim:
+      description: Its claim.
+      type: str
+    claim_phase:
+      description: Phase of the claim, V(missing) when there is none.
+      type: str
+    volume:
+      description: Its volume.
+      type: str
+    volume_phase:
+      description: Phase of the volume.
+      type: str
+    export:
+      description: Server and path of the volume, when it is on NFS.
+      type: str
+    mount_options:
+      description: Mount options of the volume.
+      type: list
+      elements: str
+    capacity:
+      description: Capacity of the volume.
+      type: str
+api:
+  description: Which API was spoken to and where that setting came from.
+  type: dict
+  returned: always
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.stateful.petset.plugins.module_utils._module import kube_argument_spec, run_module
+from ansible_collections.stateful.petset.plugins.module_utils._pet_set import run_pet_set_info
+
+
+def argument_spec() -> dict[str, Any]:
+    return kube_argument_spec(
+        name={"type": "str", "required": True, "aliases": ["set"]},
+        namespace={"type": "str", "default": "default"},
+        service={"type": "str", "default": "db"},
+        cluster_domain={"type": "str", "default": "cluster.local"},
+        claim_template={"type": "str", "default": "db"},
+    )
+
+
+def main() -> None:
+    module: Any = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)  # type: ignore[no-untyped-call]
+    run_module(module, lambda client, partial: run_pet_set_info(module, client, partial))
+
+
+if __name__ == "__main__":
+    main()
