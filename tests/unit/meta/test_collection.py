@@ -79,9 +79,11 @@ def test_documentation(module: str) -> None:
     assert page["module"] == module
     assert page["version_added"]
     assert page["author"]
-    assert "stateful.petset.attributes" in page["extends_documentation_fragment"]
+    fragments = page["extends_documentation_fragment"]
+    assert any(name.split(".")[:3] == ["stateful", "petset", "attributes"] for name in fragments)
     for task in texts["EXAMPLES"]:
-        assert any(key.startswith("stateful.petset.") for key in task), f"an example without its full name: {task}"
+        assert any(key.count(".") == 2 for key in task), f"an action without its full name: {task}"
+    assert any(f"stateful.petset.{module}" in task for task in texts["EXAMPLES"])
     assert texts["RETURN"]
 
 
