@@ -39,9 +39,10 @@ class LabConfig:
     kube_bin_dir: str | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9-]{0,15}", self.name):
+        # the name is part of a network device's name, which may have 15 characters
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,11}", self.name):
             raise LabError(
-                f"--name {self.name!r}: a lab's name is 1 to 16 lower-case letters, digits and '-', a letter first"
+                f"--name {self.name!r}: a lab's name is 1 to 12 lower-case letters, digits and '-', a letter first"
             )
         if not 1 <= self.nodes <= 9:
             raise LabError(f"--nodes {self.nodes}: 1 to 9 nodes are possible")
@@ -161,7 +162,14 @@ class Plan:
     @property
     def uplink_device(self) -> str:
         """The host's end of the veth pair through which machines reach package registries."""
-        return f"petlab{self.slot}"
+        return f"pl-{self.config.name}"
+
+    @property
+    def host_table(self) -> str:
+        """The host's nft table for the uplink's NAT; like all that a lab leaves on the host named by the lab alone,
+        so that ``down`` finds it without the state file.
+        """
+        return "petset_lab_" + self.config.name.replace("-", "_")
 
     @property
     def uplink_host_ip(self) -> str:

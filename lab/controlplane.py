@@ -328,6 +328,11 @@ def _object_path(manifest: dict[str, Any]) -> str:
     return f"{root}{where}/{plural[manifest['kind']]}/{manifest['metadata']['name']}"
 
 
+def has_addons(plan: Plan) -> bool:
+    """Whether the last of the add-ons is there; they are applied in order."""
+    return request(plan, _object_path(render_addons(plan)[-1])).status == 200
+
+
 def apply_addons(plan: Plan) -> None:
     """Server-side apply of the add-ons; the API server answers 'unchanged' by itself when they are there."""
     for manifest in render_addons(plan):

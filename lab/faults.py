@@ -129,34 +129,38 @@ ip link del ifb-lab 2>/dev/null || true
 """
 
 
-def render_slow(slowness: Slowness) -> str:
+def render_slow(slowness: Slowness, spared_ip: str) -> str:
     """The script that slows a machine: netem on what it sends, and through an ifb device on what it receives. Pure.
 
-    netem is in the machines' kernel; the host's may lack it.
+    netem is in the machines' kernel; the host's may lack it. What goes to and comes from ``spared_ip`` stays quick:
+    it is the lab's own way in, and has to work to undo this.
     """
     netem = slowness.render_netem()
     return SLOW_OFF + f"""
-modprobe -q sch_netem ifb act_mirred cls_u32 sch_ingress || true
-modprobe ifb numifbs=0 || true
+modprobe -a -q sch_netem sch_prio sch_ingress act_mirred act_gact cls_flower cls_matchall || true
+modprobe -q ifb numifbs=0 || true
 ip link add ifb-lab type ifb
-ip link set ifb-lab up
-tc qdisc add dev vec0 root {netem}
+ip link set ifb-lab txqueuelen 10000 up
+tc qdisc add dev vec0 root handle 1: prio bands 2 priomap {" ".join("1" * 16)}
+tc qdisc add dev vec0 parent 1:2 handle 20: {netem}
+tc filter add dev vec0 parent 1: protocol ip prio 1 flower dst_ip {spared_ip} classid 1:1
 tc qdisc add dev vec0 handle ffff: ingress
-tc filter add dev vec0 parent ffff: protocol all matchall action mirred egress redirect dev ifb-lab
+tc filter add dev vec0 parent ffff: protocol ip prio 1 flower src_ip {spared_ip} action pass
+tc filter add dev vec0 parent ffff: protocol all prio 2 matchall action mirred egress redirect dev ifb-lab
 tc qdisc add dev ifb-lab root {netem}
 tc qdisc show dev vec0
 """
 
 
 def slow(lab: LabState, name: str, slowness: Slowness | None) -> None:
-    """Slow a machine's network, or (None) let it run free again; both ways, its own SSH included."""
+    """Slow a machine's network, or (None) let it run free again; both ways."""
     spec = lab.plan.machine(name)
     if slowness is None:
         ssh.execute(lab.plan, spec, SLOW_OFF)
         return
     if slowness == Slowness():
         raise LabError("slow: nothing to do", "give --delay, --loss or --rate, or --off")
-    shown = ssh.execute(lab.plan, spec, render_slow(slowness))
+    shown = ssh.execute(lab.plan, spec, render_slow(slowness, lab.plan.management_ip))
     if "netem" not in shown:
         raise LabError(f"netem did not take on {name}:\n{shown}")
 

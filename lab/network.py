@@ -41,7 +41,7 @@ def in_namespace(namespace: str, argv: Sequence[str]) -> list[str]:
 
 def render_host_nft(plan: Plan) -> str:
     """The host's NAT for one lab's uplink."""
-    table = f"petset_lab_{plan.slot}"
+    table = plan.host_table
     return f"""table ip {table}
 delete table ip {table}
 table ip {table} {{
@@ -297,15 +297,8 @@ def pids_in(namespace: str) -> list[int]:
 
 def remove(plan: Plan) -> None:
     """Take away what ensure_* made. Works on any half-made state; processes must be gone before."""
-    run(["ip", "link", "del", plan.uplink_device], check=False)
-    remove_namespaces(plan)
-    table = f"petset_lab_{plan.slot}"
-    _nft("", f"table ip {table}\ndelete table ip {table}\n")
-
-
-def remove_namespaces(plan: Plan) -> None:
-    """The part of ``remove`` that follows from the lab's name alone, for a lab whose slot is not known any more."""
     (Path("/run") / f"petset-lab-{plan.config.name}.network").unlink(missing_ok=True)
+    run(["ip", "link", "del", plan.uplink_device], check=False)
     for namespace in plan.namespaces:
         if namespace in existing_namespaces():
             run(["ip", "netns", "del", namespace])
@@ -316,6 +309,8 @@ def remove_namespaces(plan: Plan) -> None:
             folder.rmdir()
     with contextlib.suppress(OSError):
         Path("/etc/netns").rmdir()
+    # naming a table that is not there makes it, so that deleting it cannot fail
+    _nft("", f"table ip {plan.host_table}\ndelete table ip {plan.host_table}\n")
 
 
 def lan_network() -> str:

@@ -72,14 +72,15 @@ def up(config: LabConfig) -> LabState:
         _write_access_files(plan)
         started = _start_machines(lab, artefacts)
         parts = _start_control_plane(lab, artefacts)
-        if parts:
+        # what runs may still be on its way up (an `up` killed a moment ago): the answers count, not the processes
+        if silent := [part for part in controlplane.PARTS if not controlplane.is_ready(plan, part)]:
             with step("control plane answers"):
-                controlplane.wait_until_ready(lab, controlplane.PARTS)
-        if started:
+                controlplane.wait_until_ready(lab, silent)
+        if silent_machines := [spec for spec in plan.machines if not machine.answers(plan, spec)]:
             with step("machines answer on SSH"):
-                machine.wait_until_up(lab, [plan.machine(name) for name in started])
+                machine.wait_until_up(lab, silent_machines)
         nodes = [n.name for n in plan.nodes]
-        if started or parts or not all(_ready_now(plan).get(name) for name in nodes):
+        if not all(_ready_now(plan).get(name) for name in nodes):
             with step("nodes are Ready"):
                 controlplane.wait_until_nodes_ready(lab, nodes)
         if started or parts:
@@ -164,11 +165,13 @@ def _start_control_plane(lab: LabState, artefacts: Artefacts) -> list[str]:
             started.append(part)
         if part == "etcd" and started:
             controlplane.wait_until_ready(lab, ["etcd"])
-        if part == "apiserver" and started:
+        if part == "apiserver":
             # the others would only retry meanwhile; a refused start is told here with its reason
-            with step("API server is ready"):
-                controlplane.wait_until_ready(lab, ["apiserver"])
-            controlplane.apply_addons(plan)
+            if not controlplane.is_ready(plan, "apiserver"):
+                with step("API server is ready"):
+                    controlplane.wait_until_ready(lab, ["apiserver"])
+            if not controlplane.has_addons(plan):
+                controlplane.apply_addons(plan)
     return started
 
 
@@ -225,7 +228,7 @@ def down(name: str) -> bool:
     with locked(state_root() / f".{name}.lock"):
         lab = state.load(name)
         plan = lab.plan if lab else Plan(LabConfig(name), 0)
-        there = bool(lab) or any(ns in network.existing_namespaces() for ns in plan.namespaces)
+        there = folder(name).exists() or any(ns in network.existing_namespaces() for ns in plan.namespaces)
         if there:
             with step(f"take lab '{name}' down"):
                 deadline = time.monotonic() + 20
@@ -234,10 +237,7 @@ def down(name: str) -> bool:
                     if time.monotonic() > deadline:
                         raise LabError(f"processes do not end: {pids}")
                     time.sleep(0.05)
-                if lab:
-                    network.remove(plan)
-                else:
-                    network.remove_namespaces(plan)
+                network.remove(plan)
                 shutil.rmtree(folder(name), ignore_errors=True)
         if not state.all_labs():
             network.restore_host_sysctls()
