@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The option file, the user's settings in it, and text that goes into SQL."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.roles.pet_set.boot_rig import BOOT, Rig, in_each_shell
+
+
+@pytest.fixture
+def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
+    rig = Rig(tmp_path / "pod", getattr(request, "param", ("sh",)))
+    rig.fill()
+    return rig
+
+
+def start(rig: Rig, **environment: str) -> dict[str, str]:
+    done = rig.run("start.sh", **environment)
+    assert done.returncode == 0, done.stderr
+    text = (rig.root / "petset" / "run" / "my.cnf").read_text()
+    assert not re.search(r"@[A-Z_]+@", text)
+    assert str(rig.root) in text
+    return rig.settings
+
+
+# ---- the option file -------------------------------------------------------------------------------------------------
+
+
+@in_each_shell
+def test_the_pets_own_settings(rig: Rig) -> None:
+    got = start(rig)
+    expected = {
+        "server_id": "1001",
+        "report_host": "mysql-1.db.default.svc.cluster.local",
+        "super_read_only": "ON",
+        "skip_replica_start": "ON",
+        "persisted_globals_load": "OFF",
+        "sync_binlog": "1",
+        "innodb_flush_log_at_trx_commit": "1",
+        "innodb_doublewrite": "ON",
+        "require_secure_transport": "ON",
+        "secure_file_priv": "NULL",
+        "mysqlx": "OFF",
+        "gtid_mode": "ON",
+        "enforce_gtid_consistency": "ON",
+        "auto_increment_increment": "2",
+        "auto_increment_offset": "2",
+        "datadir": str(rig.data),
+        "bind_address": "*",
+    }
+    assert {name: got[name] for name in expected} == expected
+    # Off the volume: what dies with the process anyway.
+    for name in ("socket", "pid_file", "tmpdir", "innodb_temp_tablespaces_dir"):
+        assert got[name].startswith(str(rig.root / "petset" / "run"))
+
+
+def test_settings_follow_the_kind_of_volume(rig: Rig) -> None:
+    assert start(rig)["innodb_flush_method"] == "fsync"
+    rig.mount(kind="ext4", options="rw")
+    assert start(rig)["innodb_flush_method"] == "O_DIRECT"
+
+
+@pytest.mark.parametrize("mib", [0, 256, 512, 768, 1024, 2048, 4096, 8192, 16384, 65536, 1048576])
+def test_memory_fits_the_container(rig: Rig, mib: int) -> None:
+    got = start(rig, PETSET_MEMORY_LIMIT_BYTES=str(mib << 20))
+    pool, chunk = (int(got[f"innodb_buffer_pool_{name}"].removesuffix("M")) for name in ("size", "chunk_size"))
+    instances = int(got["innodb_buffer_pool_instances"])
+    # InnoDB rounds up to a multiple of chunk size times instances; nothing may be left to round.
+    assert pool % (chunk * instances) == 0
+    assert pool >= 64
+    assert pool <= max(64, (mib or 768) - 400)
+    assert pool >= 0.55 * (mib - 400)
+    assert instances == 1 or pool >= 1024
+    assert 64 <= int(got["max_connections"]) <= 1000
+    assert pool <= 64 or int(got["temptable_max_ram"].removesuffix("M")) + pool < (mib or 768)
+
+
+@pytest.mark.parametrize("masters", [1, 2, 3])
+def test_masters_never_draw_the_same_number(tmp_path: Path, masters: int) -> None:
+    offsets = []
+    for ordinal in range(5):
+        pet = {"PETSET_ORDINAL": str(ordinal), "PETSET_POD": f"mysql-{ordinal}"}
+        rig = Rig(tmp_path / str(ordinal), environment=pet)
+        rig.fill(ordinal=ordinal)
+        got = start(rig, PETSET_MASTERS=str(masters))
+        assert got["auto_increment_increment"] == str(masters)
+        offsets.append(int(got["auto_increment_offset"]))
+    assert sorted(offsets[:masters]) == list(range(1, masters + 1))
+    assert all(1 <= offset <= masters for offset in offsets)  # a greater one would be ignored by the server
+
+
+def test_every_setting_is_explained() -> None:
+    """Each block of settings begins with a comment that says why; the words of the file are the documentation."""
+    for block in re.split(r"\n\n|^@.*\n", (BOOT / "petset.cnf.in").read_text(), flags=re.MULTILINE):
+        lines = [line for line in block.splitlines() if line and not line.startswith("[")]
+        assert not lines or lines[0].startswith("#") or lines[0].startswith(("datadir", "@")), block
+
+
+# ---- the user's settings ---------------------------------------------------------------------------------------------
+
+
+@in_each_shell
+def test_users_settings_come_between(rig: Rig) -> None:
+    text = "[mysqld]\nmax-connections = 42 # few\nlong_query_time=0.5\nlower_case_table_names=1"  # and no line end
+    (rig.boot / "user.cnf").write_text(text)
+    got = start(rig)
+    assert got["max_connections"] == "42 # few"
+    assert got["long_query_time"] == "0.5"
+    assert got["lower_case_table_names"] == "1"
+    assert got["sync_binlog"] == "1"
+
+
+def test_users_text_is_taken_as_it_is(rig: Rig) -> None:
+    text = "[mysqld]\ninit_connect = \"SET @x = '@POOL_MIB@ \\\\1 & |'\"\n"
+    (rig.boot / "user.cnf").write_text(text)
+    assert rig.run("start.sh").returncode == 0
+    assert text in (rig.root / "petset" / "run" / "my.cnf").read_text()
+
+
+REFUSED = [
+    ("sync_binlog=0", 42, "sync_binlog = 0"),
+    ("sync-binlog = 100", 42, "sync_binlog = 100"),
+    ("  SYNC_BINLOG=0", 42, "sync_binlog = 0"),
+    ("loose-sync_binlog=0", 42, "sync_binlog = 0"),
+    ("innodb_flush_log_at_trx_commit = '2'", 42, "innodb_flush_log_at_trx_commit = 2"),
+    ("innodb_flush_log_at_trx_commit=0 # fast", 42, "innodb_flush_log_at_trx_commit = 0"),
+    ("innodb_doublewrite=OFF", 42, "innodb_doublewrite = OFF"),
+    ("innodb_doublewrite=DETECT_ONLY", 42, "innodb_doublewrite = DETECT_ONLY"),
+    ("skip-innodb-doublewrite", 42, "skip_innodb_doublewrite = (no value)"),
+    ("innodb_flush_method=nosync", 42, "innodb_flush_method = nosync"),
+    ("innodb_flush_method=O_DIRECT_NO_FSYNC", 42, "innodb_flush_method = O_DIRECT_NO_FSYNC"),
+    ("super_read_only=OFF", 41, "super_read_only is set by the collection"),
+    ("skip-log-bin", 41, "skip_log_bin is set by the collection"),
+    ("datadir=/tmp", 41, "datadir is set by the collection"),
+    ("server-id = 7", 41, "server_id is set by the collection"),
+    ("rpl_semi_sync_source_timeout=1000", 41, "rpl_semi_sync_source_timeout is set by the collection"),
+    ("plugin_load=x.so", 41, "plugin_load is set by the collection"),
+    ("[client]", 41, "mysqld does not read section [client]"),
+    ("!include /etc/my.cnf", 41, "'!include /etc/my.cnf': files cannot be included"),
+]
+
+
+@pytest.mark.parametrize(("line", "status", "words"), REFUSED)
+def test_users_setting_is_refused(rig: Rig, line: str, status: int, words: str) -> None:
+    (rig.boot / "user.cnf").write_text(f"[mysqld]\n# fine\nmax_connections=10\n{line}")
+    assert rig.run("start.sh").returncode == status
+    assert words in rig.message
+
+
+ACCEPTED = [
+    "sync_binlog = 1",
+    'innodb_flush_log_at_trx_commit="1"',
+    "innodb_doublewrite",
+    "innodb_doublewrite = on",
+    "innodb_doublewrite=DETECT_AND_RECOVER",
+    "innodb_flush_method = O_DIRECT",
+    "plugin-load-add = audit.so",
+    "; sync_binlog = 0",
+    "# sync_binlog = 0",
+    "[mysqld-8.4]",
+    "[server]",
+]
+
+
+@pytest.mark.parametrize("line", ACCEPTED)
+def test_users_setting_is_accepted(rig: Rig, line: str) -> None:
+    (rig.boot / "user.cnf").write_text(f"[mysqld]\n{line}\n")
+    start(rig)
+
+
+@in_each_shell
+def test_relaxed_durability_lets_them_pass_and_win(rig: Rig) -> None:
+    (rig.boot / "user.cnf").write_text("sync_binlog=0\ninnodb_doublewrite=OFF\n")
+    got = start(rig, PETSET_DURABILITY="relaxed")
+    assert (got["sync_binlog"], got["innodb_doublewrite"]) == ("0", "OFF")
+    assert got["innodb_flush_log_at_trx_commit"] == "1"
+    (rig.boot / "user.cnf").write_text("super_read_only=OFF\n")
+    assert rig.run("start.sh", PETSET_DURABILITY="relaxed").returncode == 41
+
+
+def test_a_spelling_that_gets_past_the_check_has_no_effect(rig: Rig) -> None:
+    """The order is the guard; the check only says so. Here a prefix, which no version of the range takes."""
+    (rig.boot / "user.cnf").write_text("[mysqld]\nsync_binlo = 0\n")
+    start(rig)
+    text = (rig.root / "petset" / "run" / "my.cnf").read_text()
+    assert text.index("sync_binlo = 0") < text.index("sync_binlog = 1") < text.index("super_read_only = ON")
+
+
+# ---- SQL -------------------------------------------------------------------------------------------------------------
+
+
+def unquote(literal: str) -> str:
+    """What MySQL reads from a string literal. Source: manual, String Literals (default SQL mode)."""
+    assert literal[0] == literal[-1] == "'"
+    body = literal[1:-1]
+    assert not re.search(r"(?<!\\)(\\\\)*'", body), "a quote ends the literal too early"
+    plain = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a", "%": "\\%", "_": "\\_"}
+    return re.sub(r"\\(.)", lambda found: plain.get(found[1], found[1]), body, flags=re.DOTALL)
+
+
+NASTY = ["'", '"', "\\", "\\'", "''", "a\\", "%s", "$HOME `id` $(id)", " x ", "ü€😀", "-- #;", "&|/\\1\\n", "-n", "\\c"]
+
+
+@in_each_shell
+@pytest.mark.parametrize("text", NASTY)
+def test_sql_string(rig: Rig, text: str) -> None:
+    assert unquote(rig.call("sql_string", text.encode()).decode()) == text
+    assert unquote(rig.call("sql_string", text.encode() + b"\n").decode()) == text
+
+
+def test_sql_string_of_anything(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "pod")
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.text(st.characters(min_codepoint=32, exclude_characters="\x7f", exclude_categories=["Cs"]), min_size=1))
+    def check(text: str) -> None:
+        assert unquote(rig.call("sql_string", text.encode()).decode()) == text
+
+    check()
+
+
+@in_each_shell
+def test_sql_names(rig: Rig) -> None:
+    assert rig.call("sql_name", b"sh`op_1%") == b"`sh``op_1%`"
+    assert rig.call("sql_pattern", b"sh`op_1%") == b"`sh``op\\_1\\%`"
+
+
+@in_each_shell
+def test_accounts(rig: Rig) -> None:
+    shutil.rmtree(rig.data)
+    (rig.volume / ".petset-identity.json").unlink()
+    for name, value in {"app-user": "o'brien", "app-password": "\\", "app-database": "my_shop"}.items():
+        (rig.secret / name).write_text(value + "\n")
+    assert rig.run().returncode == 0
+    sql = (rig.root / "accounts.sql").read_text()
+    assert "CREATE USER 'o\\'brien'@'%' IDENTIFIED BY '\\\\';\nCREATE DATABASE `my_shop`;\n" in sql
+    assert "GRANT ALL ON `my\\_shop`.* TO 'o\\'brien'@'%';" in sql
+    assert sql.startswith("SET SESSION sql_log_bin = 0;")
+    assert sql.endswith("\nSHUTDOWN;\n")
+    for account in re.findall(r"CREATE USER '(petset_\w+)'@'(\S+)'(.*)", sql):
+        assert account[1] == "localhost" or account[2].endswith(" REQUIRE SSL;")
+
+
+# ---- the scripts themselves ------------------------------------------------------------------------------------------
+
+
+def test_only_coreutils_and_sed() -> None:
+    """No grep, awk, find, python and the like: slim images have none."""
+    code = "\n".join(path.read_text() for path in BOOT.glob("*.sh"))
+    for program in ("grep", "awk", "find", "python3", "perl", "mysqladmin", "hostname", "ps", "pgrep", "xargs", "cmp"):
+        assert not re.search(rf"^[^#\n]*(^|[|;&(] *|\s){program} -", code, re.MULTILINE), program
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="no shellcheck here")
+def test_shellcheck() -> None:
+    files = map(str, BOOT.glob("*.sh"))
+    done = subprocess.run(["shellcheck", "-x", *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
