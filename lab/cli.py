@@ -21,7 +21,7 @@ from lab.state import LabState, folder
 EPILOG = """\
 a first day with it:
   python3 -m lab doctor --fix          what this host lacks, installed
-  python3 -m lab up                    two nodes, an NFS machine, a control plane (first time: builds all, 12 minutes at most)
+  python3 -m lab up                    two nodes, an NFS machine, a control plane (the first time builds all: 12 min at most)
   python3 -m lab status
   python3 -m lab kubectl get nodes
   python3 -m lab run -- ansible all -m ping
@@ -43,32 +43,60 @@ def _parse_machines(text: str) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """All commands with their help."""
     parser = argparse.ArgumentParser(
-        prog="lab", description="A real Kubernetes with real NFS machines on one Linux host.", epilog=EPILOG,
+        prog="lab",
+        description="A real Kubernetes with real NFS machines on one Linux host.",
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, text: str, handler: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument("--name", dest="lab", default=os.environ.get("PETSET_LAB", "lab"), metavar="LAB", help="which lab (default: $PETSET_LAB or 'lab')")
+        sub.add_argument(
+            "--name",
+            dest="lab",
+            default=os.environ.get("PETSET_LAB", "lab"),
+            metavar="LAB",
+            help="which lab (default: $PETSET_LAB or 'lab')",
+        )
         sub.set_defaults(handler=handler)
         return sub
 
     sub = add("up", "Bring a lab up, whatever is there of it; run again it changes nothing.", cmd_up)
-    sub.add_argument("--nodes", type=int, default=None, help="Kubernetes nodes, 1 to 9 (default: 2, or what the lab has)")
-    sub.add_argument("--machines", type=_parse_machines, default=None, metavar="extra=N", help="further plain Debian machines")
-    sub.add_argument("--kubernetes", default=None, metavar="VERSION", help="1.33 to 1.37, or a full version (default: 1.36)")
-    sub.add_argument("--kube-bin-dir", default=None, metavar="DIR", help="ready Kubernetes binaries instead of building them")
-    add("down", "Take a lab away: processes, namespaces, devices, files. Works after a crash too; what is not there is no error.", cmd_down)
+    sub.add_argument(
+        "--nodes", type=int, default=None, help="Kubernetes nodes, 1 to 9 (default: 2, or what the lab has)"
+    )
+    sub.add_argument(
+        "--machines", type=_parse_machines, default=None, metavar="extra=N", help="further plain Debian machines"
+    )
+    sub.add_argument(
+        "--kubernetes", default=None, metavar="VERSION", help="1.33 to 1.37, or a full version (default: 1.36)"
+    )
+    sub.add_argument(
+        "--kube-bin-dir", default=None, metavar="DIR", help="ready Kubernetes binaries instead of building them"
+    )
+    add(
+        "down",
+        "Take a lab away: processes, namespaces, devices, files. Works after a crash, too.",
+        cmd_down,
+    )
     sub = add("status", "What runs, what answers, memory, TCP counters.", cmd_status)
     sub.add_argument("--json", action="store_true", help="as JSON")
     sub = add("doctor", "What this host lacks for a lab, and what to do.", cmd_doctor)
     sub.add_argument("--fix", action="store_true", help="install the missing Debian packages")
     add("build", "Build what a lab needs (Kubernetes, disks, images) into the cache and start nothing.", cmd_build)
-    sub = add("soak", "Whether the machines' network is fit to measure on: small synchronous writes over NFS, idle and beside load.", cmd_soak)
+    sub = add(
+        "soak",
+        "Whether the machines' network is fit to measure on: small synchronous writes over NFS, idle and beside load.",
+        cmd_soak,
+    )
     sub.add_argument("--seconds", type=float, default=300, help="length of the loaded phase (default 300)")
     sub.add_argument("--json", action="store_true", help="as JSON")
-    sub = add("run", "Run a command inside the lab's network, with KUBECONFIG and the inventory set: lab run -- COMMAND ...", cmd_run)
+    sub = add(
+        "run",
+        "Run a command inside the lab's network, with KUBECONFIG and the inventory set: lab run -- COMMAND ...",
+        cmd_run,
+    )
     sub.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
     sub = add("kubectl", "kubectl as the lab's administrator.", cmd_kubectl)
     sub.add_argument("argv", nargs=argparse.REMAINDER, metavar="ARGUMENT")
@@ -86,9 +114,16 @@ def build_parser() -> argparse.ArgumentParser:
         ("resume", "Let it go on."),
     ):
         add(name, text, cmd_fault).add_argument("target", metavar="NAME")
-    for name, text in (("stop", "Stop a part of the control plane."), ("start", "Start it again and wait for its answer.")):
+    for name, text in (
+        ("stop", "Stop a part of the control plane."),
+        ("start", "Start it again and wait for its answer."),
+    ):
         add(name, text, cmd_fault).add_argument("target", metavar="PART", choices=controlplane.PARTS)
-    sub = add("cut", "Drop all packets between two parties: gateway, api, client, or a machine (a node's pods included).", cmd_fault)
+    sub = add(
+        "cut",
+        "Drop all packets between two parties: gateway, api, client, or a machine (a node's pods included).",
+        cmd_fault,
+    )
     sub.add_argument("target", metavar="A")
     sub.add_argument("peer", metavar="B")
     sub.add_argument("--one-way", action="store_true", help="only what A sends to B")
@@ -132,7 +167,9 @@ def cmd_up(args: argparse.Namespace) -> int:
     if state.load(config.name) is None:
         bad = [f for f in doctor.examine() if not f.ok]
         if bad:
-            raise LabError("this host is not ready for a lab:\n" + doctor.report(bad), "mend that, or see: python3 -m lab doctor")
+            raise LabError(
+                "this host is not ready for a lab:\n" + doctor.report(bad), "mend that, or see: python3 -m lab doctor"
+            )
     up.up(config)
     return 0
 

@@ -118,7 +118,9 @@ class Plan:
         for machine in self.machines:
             if machine.name == name:
                 return machine
-        raise LabError(f"no machine '{name}' in lab '{self.config.name}'", "one of: " + ", ".join(m.name for m in self.machines))
+        raise LabError(
+            f"no machine '{name}' in lab '{self.config.name}'", "one of: " + ", ".join(m.name for m in self.machines)
+        )
 
     @property
     def gateway_ip(self) -> str:

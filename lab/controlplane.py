@@ -48,10 +48,19 @@ def render_audit_policy() -> dict[str, Any]:
         "omitStages": ["RequestReceived"],
         "rules": [
             {"level": "None", "userGroups": ["system:nodes", "system:serviceaccounts:kube-system"]},
-            {"level": "None", "users": ["system:kube-controller-manager", "system:kube-scheduler", "system:kube-proxy", "lab:coredns", "system:apiserver"]},
+            {
+                "level": "None",
+                "users": [
+                    "system:kube-controller-manager",
+                    "system:kube-scheduler",
+                    "system:kube-proxy",
+                    "lab:coredns",
+                    "system:apiserver",
+                ],
+            },
             {"level": "Metadata"},
         ],
-    }  # fmt: skip
+    }
 
 
 def render_corefile(plan: Plan, kubeconfig: Path, nameservers: Sequence[str]) -> str:
@@ -82,7 +91,7 @@ def render_corefile(plan: Plan, kubeconfig: Path, nameservers: Sequence[str]) ->
 
 
 def render_kube_proxy(plan: Plan, kubeconfig: Path) -> dict[str, Any]:
-    """kube-proxy on the gateway: nftables mode, and all service traffic masqueraded, as the way back has to pass here."""
+    """kube-proxy on the gateway: nftables mode; service traffic is masqueraded, as the way back must pass here."""
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -111,51 +120,89 @@ def render_commands(plan: Plan, programs: Programs) -> dict[str, list[str]]:
 
     return {
         "etcd": [
-            str(programs.tools / "usr/bin/etcd"), "--name=lab", f"--data-dir={base / 'etcd'}",
-            "--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
-            "--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380",
-            "--initial-cluster=lab=http://127.0.0.1:2380", "--auto-compaction-retention=1h", "--log-level=warn",
+            str(programs.tools / "usr/bin/etcd"),
+            "--name=lab",
+            f"--data-dir={base / 'etcd'}",
+            "--listen-client-urls=http://127.0.0.1:2379",
+            "--advertise-client-urls=http://127.0.0.1:2379",
+            "--listen-peer-urls=http://127.0.0.1:2380",
+            "--initial-advertise-peer-urls=http://127.0.0.1:2380",
+            "--initial-cluster=lab=http://127.0.0.1:2380",
+            "--auto-compaction-retention=1h",
+            "--log-level=warn",
             # for a lab alone: a crash of the host may lose the cluster, and that is all it may lose
             "--unsafe-no-fsync",
         ],
         "apiserver": [
-            f"{kube}/kube-apiserver", f"--advertise-address={plan.api_ip}", "--secure-port=6443",
-            "--etcd-servers=http://127.0.0.1:2379", f"--service-cluster-ip-range={SERVICES}.0.0/16",
+            f"{kube}/kube-apiserver",
+            f"--advertise-address={plan.api_ip}",
+            "--secure-port=6443",
+            "--etcd-servers=http://127.0.0.1:2379",
+            f"--service-cluster-ip-range={SERVICES}.0.0/16",
             f"--service-account-issuer=https://kubernetes.default.svc.{DOMAIN}",
-            f"--service-account-key-file={p}/service-account.pub", f"--service-account-signing-key-file={p}/service-account.key",
-            f"--client-ca-file={p}/ca.crt", f"--tls-cert-file={p}/apiserver.crt", f"--tls-private-key-file={p}/apiserver.key",
+            f"--service-account-key-file={p}/service-account.pub",
+            f"--service-account-signing-key-file={p}/service-account.key",
+            f"--client-ca-file={p}/ca.crt",
+            f"--tls-cert-file={p}/apiserver.crt",
+            f"--tls-private-key-file={p}/apiserver.key",
             f"--kubelet-certificate-authority={p}/ca.crt",
-            f"--kubelet-client-certificate={p}/apiserver-kubelet-client.crt", f"--kubelet-client-key={p}/apiserver-kubelet-client.key",
+            f"--kubelet-client-certificate={p}/apiserver-kubelet-client.crt",
+            f"--kubelet-client-key={p}/apiserver-kubelet-client.key",
             "--kubelet-preferred-address-types=InternalIP",
-            "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--anonymous-auth=false",
-            "--allow-privileged=true", "--profiling=false", "--event-ttl=2h",
-            f"--audit-policy-file={base / 'audit-policy.json'}", f"--audit-log-path={base / 'logs' / 'audit.log'}",
-            "--audit-log-maxsize=100", "--audit-log-maxbackup=1",
+            "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=NodeRestriction",
+            "--anonymous-auth=false",
+            "--allow-privileged=true",
+            "--profiling=false",
+            "--event-ttl=2h",
+            f"--audit-policy-file={base / 'audit-policy.json'}",
+            f"--audit-log-path={base / 'logs' / 'audit.log'}",
+            "--audit-log-maxsize=100",
+            "--audit-log-maxbackup=1",
         ],
         "controller-manager": [
-            f"{kube}/kube-controller-manager", *with_kubeconfig("controller-manager"), "--bind-address=127.0.0.1",
-            f"--root-ca-file={p}/ca.crt", f"--service-account-private-key-file={p}/service-account.key",
-            f"--cluster-signing-cert-file={p}/ca.crt", f"--cluster-signing-key-file={p}/ca.key",
-            f"--client-ca-file={p}/ca.crt", f"--requestheader-client-ca-file={p}/ca.crt",
-            "--use-service-account-credentials", "--leader-elect=false", "--allocate-node-cidrs=false", "--profiling=false",
+            f"{kube}/kube-controller-manager",
+            *with_kubeconfig("controller-manager"),
+            "--bind-address=127.0.0.1",
+            f"--root-ca-file={p}/ca.crt",
+            f"--service-account-private-key-file={p}/service-account.key",
+            f"--cluster-signing-cert-file={p}/ca.crt",
+            f"--cluster-signing-key-file={p}/ca.key",
+            f"--client-ca-file={p}/ca.crt",
+            f"--requestheader-client-ca-file={p}/ca.crt",
+            "--use-service-account-credentials",
+            "--leader-elect=false",
+            "--allocate-node-cidrs=false",
+            "--profiling=false",
             # the default is 50 s; the lab's nodes renew their lease every 5 s
-            "--node-monitor-grace-period=20s", "--terminated-pod-gc-threshold=50",
+            "--node-monitor-grace-period=20s",
+            "--terminated-pod-gc-threshold=50",
         ],
         "scheduler": [
-            f"{kube}/kube-scheduler", *with_kubeconfig("scheduler"), "--bind-address=127.0.0.1",
-            f"--client-ca-file={p}/ca.crt", f"--requestheader-client-ca-file={p}/ca.crt", "--leader-elect=false", "--profiling=false",
+            f"{kube}/kube-scheduler",
+            *with_kubeconfig("scheduler"),
+            "--bind-address=127.0.0.1",
+            f"--client-ca-file={p}/ca.crt",
+            f"--requestheader-client-ca-file={p}/ca.crt",
+            "--leader-elect=false",
+            "--profiling=false",
         ],
         "kube-proxy": [f"{kube}/kube-proxy", f"--config={base / 'kube-proxy.json'}"],
         "coredns": [str(programs.coredns), f"-conf={base / 'Corefile'}"],
         "registry": ["chroot", str(programs.tools), "/usr/bin/docker-registry", "serve", "/lab/registry.yml"],
-    }  # fmt: skip
+    }
 
 
 # What a part's own program is called in its command line: its record is checked against it.
 WORDS = {
-    "etcd": "bin/etcd ", "apiserver": "kube-apiserver ", "controller-manager": "kube-controller-manager ",
-    "scheduler": "kube-scheduler ", "kube-proxy": "kube-proxy ", "coredns": "coredns ", "registry": "docker-registry ",
-}  # fmt: skip
+    "etcd": "bin/etcd ",
+    "apiserver": "kube-apiserver ",
+    "controller-manager": "kube-controller-manager ",
+    "scheduler": "kube-scheduler ",
+    "kube-proxy": "kube-proxy ",
+    "coredns": "coredns ",
+    "registry": "docker-registry ",
+}
 
 
 def part_namespace(plan: Plan, part: str) -> str:
@@ -189,7 +236,18 @@ def _start(state: LabState, part: str, programs: Programs) -> bool:
     argv = render_commands(plan, programs)[part]
     if part == "registry":
         script = 'mkdir -p "$1/lab" && mount --bind "$2" "$1/lab" && shift 2 && exec "$@"'
-        argv = ["unshare", "--mount", "--", "sh", "-ec", script, "sh", str(programs.tools), str(folder(plan.config.name)), *argv]
+        argv = [
+            "unshare",
+            "--mount",
+            "--",
+            "sh",
+            "-ec",
+            script,
+            "sh",
+            str(programs.tools),
+            str(folder(plan.config.name)),
+            *argv,
+        ]
     state.processes[part] = processes.spawn(
         in_namespace(part_namespace(plan, part), argv), word=WORDS[part], log=log_file(plan, part)
     )
@@ -205,14 +263,26 @@ def _tls(lab: str, base: Path) -> ssl.SSLContext:
 
 
 def request(
-    plan: Plan, path: str, *, method: str = "GET", body: Any = None, content_type: str = "application/json", timeout_s: float = 5
+    plan: Plan,
+    path: str,
+    *,
+    method: str = "GET",
+    body: Any = None,
+    content_type: str = "application/json",
+    timeout_s: float = 5,
 ) -> netns.Reply:
     """One request to the API server as the lab's administrator, from within the lab's network. Raises OSError."""
     return netns.http_request(
-        plan.namespace("gateway"), plan.api_ip, 6443, path, method=method, timeout_s=timeout_s,
-        body=None if body is None else json.dumps(body).encode(), headers={"Content-Type": content_type, "User-Agent": "petset-lab"},
+        plan.namespace("gateway"),
+        plan.api_ip,
+        6443,
+        path,
+        method=method,
+        timeout_s=timeout_s,
+        body=None if body is None else json.dumps(body).encode(),
+        headers={"Content-Type": content_type, "User-Agent": "petset-lab"},
         tls=_tls(plan.config.name, pki.pki_folder(plan)),
-    )  # fmt: skip
+    )
 
 
 def is_ready(plan: Plan, part: str) -> bool:
@@ -255,7 +325,9 @@ def wait_until_ready(state: LabState, parts: Sequence[str], timeout_s: float = 6
                 raise LabError(f"{part} ended while starting\n{tail(log)}\n(whole log: {log})")
         if time.monotonic() > deadline:
             log = log_file(state.plan, waiting[0])
-            raise LabError(f"no answer from {', '.join(waiting)} after {timeout_s:.0f} s\n{tail(log)}\n(whole log: {log})")
+            raise LabError(
+                f"no answer from {', '.join(waiting)} after {timeout_s:.0f} s\n{tail(log)}\n(whole log: {log})"
+            )
         if time.monotonic() > told:
             say(f"    waiting for {', '.join(waiting)}")
             told = time.monotonic() + 5
@@ -269,15 +341,19 @@ def render_addons(plan: Plan) -> list[dict[str, Any]]:
 
     def binding(name: str, role: str, user: str) -> dict[str, Any]:
         return {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": name},
             "roleRef": {**rbac, "name": role},
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
-        }  # fmt: skip
+        }
 
     return [
         binding("lab:apiserver", "system:kubelet-api-admin", "lab:apiserver"),
         {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "lab:coredns"},
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": "lab:coredns"},
             "rules": [
                 {"apiGroups": [""], "resources": ["services", "pods", "namespaces"], "verbs": ["list", "watch"]},
                 {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
@@ -285,24 +361,34 @@ def render_addons(plan: Plan) -> list[dict[str, Any]]:
         },
         binding("lab:coredns", "lab:coredns", "lab:coredns"),
         {
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "kube-dns", "namespace": "kube-system"},
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "kube-dns", "namespace": "kube-system"},
             "spec": {"clusterIP": plan.dns_service_ip, "ports": dns_ports},
         },
         {
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {"name": "kube-dns-gateway", "namespace": "kube-system", "labels": {"kubernetes.io/service-name": "kube-dns"}},
-            "addressType": "IPv4", "endpoints": [{"addresses": [plan.gateway_ip]}],
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": "kube-dns-gateway",
+                "namespace": "kube-system",
+                "labels": {"kubernetes.io/service-name": "kube-dns"},
+            },
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [plan.gateway_ip]}],
             "ports": [{"name": p["name"], "port": p["port"], "protocol": p["protocol"]} for p in dns_ports],
         },
-    ]  # fmt: skip
+    ]
 
 
 def render_gateway_node(plan: Plan) -> dict[str, Any]:
     """A node that is none: kube-proxy waits half a minute for the node it runs on, and the gateway runs no kubelet."""
     return {
-        "apiVersion": "v1", "kind": "Node", "metadata": {"name": GATEWAY},
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": GATEWAY},
         "spec": {"unschedulable": True, "taints": [{"key": "lab/no-node", "effect": "NoExecute"}]},
-    }  # fmt: skip
+    }
 
 
 def _start_kube_proxy(state: LabState, programs: Programs) -> bool:
@@ -310,7 +396,13 @@ def _start_kube_proxy(state: LabState, programs: Programs) -> bool:
     plan = state.plan
     request(plan, "/api/v1/nodes", method="POST", body=render_gateway_node(plan))
     address = {"status": {"addresses": [{"type": "InternalIP", "address": plan.gateway_ip}]}}
-    request(plan, f"/api/v1/nodes/{GATEWAY}/status", method="PATCH", body=address, content_type="application/merge-patch+json")
+    request(
+        plan,
+        f"/api/v1/nodes/{GATEWAY}/status",
+        method="PATCH",
+        body=address,
+        content_type="application/merge-patch+json",
+    )
     try:
         _start(state, "kube-proxy", programs)
         wait_until_ready(state, ["kube-proxy"])
@@ -320,7 +412,12 @@ def _start_kube_proxy(state: LabState, programs: Programs) -> bool:
 
 
 def _object_path(manifest: dict[str, Any]) -> str:
-    plural = {"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings", "Service": "services", "EndpointSlice": "endpointslices"}
+    plural = {
+        "ClusterRole": "clusterroles",
+        "ClusterRoleBinding": "clusterrolebindings",
+        "Service": "services",
+        "EndpointSlice": "endpointslices",
+    }
     group = manifest["apiVersion"]
     root = f"/api/{group}" if "/" not in group else f"/apis/{group}"
     namespace = manifest["metadata"].get("namespace")
@@ -338,12 +435,20 @@ def apply_addons(plan: Plan) -> None:
     for manifest in render_addons(plan):
         deadline = time.monotonic() + 20
         while True:
-            reply = request(plan, _object_path(manifest) + "?fieldManager=petset-lab&force=true", method="PATCH", body=manifest, content_type="application/apply-patch+yaml")
+            reply = request(
+                plan,
+                _object_path(manifest) + "?fieldManager=petset-lab&force=true",
+                method="PATCH",
+                body=manifest,
+                content_type="application/apply-patch+yaml",
+            )
             if reply.status in (200, 201):
                 break
             # kube-system and the bootstrap roles come a moment after readiness
             if time.monotonic() > deadline:
-                raise LabError(f"{manifest['kind']} {manifest['metadata']['name']}: {reply.status} {reply.body[:300]!r}")
+                raise LabError(
+                    f"{manifest['kind']} {manifest['metadata']['name']}: {reply.status} {reply.body[:300]!r}"
+                )
             time.sleep(0.3)
 
 
@@ -353,7 +458,9 @@ def node_conditions(plan: Plan) -> dict[str, bool]:
     if reply.status != 200:
         raise OSError(f"nodes: {reply.status}")
     return {
-        item["metadata"]["name"]: any(c["type"] == "Ready" and c["status"] == "True" for c in item["status"].get("conditions", []))
+        item["metadata"]["name"]: any(
+            c["type"] == "Ready" and c["status"] == "True" for c in item["status"].get("conditions", [])
+        )
         for item in reply.json()["items"]
     }
 

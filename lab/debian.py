@@ -126,9 +126,15 @@ def find_mirror() -> Mirror:
     if own := os.environ.get("PETSET_LAB_MIRROR"):
         return Mirror(own, options)
     release = Path("/etc/os-release").read_text()
-    codename = next((x.split("=", 1)[1].strip('"') for x in release.splitlines() if x.startswith("VERSION_CODENAME=")), "")
+    codename = next(
+        (x.split("=", 1)[1].strip('"') for x in release.splitlines() if x.startswith("VERSION_CODENAME=")), ""
+    )
     apt = Path("/etc/apt")
-    files = [apt / "sources.list", *(apt / "sources.list.d").glob("*.list"), *(apt / "sources.list.d").glob("*.sources")]
+    files = [
+        apt / "sources.list",
+        *(apt / "sources.list.d").glob("*.list"),
+        *(apt / "sources.list.d").glob("*.sources"),
+    ]
     uri = parse_mirror({str(f): f.read_text() for f in files if f.is_file()}, codename)
     if uri is None:
         raise LabError(
@@ -232,7 +238,8 @@ def ensure_machine_disks() -> tuple[Path, Path]:
         _finish_machine_tree(tree, "plain", ["lab-boot.service"])
         run(["chroot", str(tree), "systemctl", "mask", *MASKED])
         _write_disk(tree, target / "plain.ext4")
-        install = f"apt-get -q update && apt-get -q -y install {shlex.join(NODE)} && apt-get clean && rm -rf /var/lib/apt/lists/*"
+        install = f"apt-get -q update && apt-get -q -y install {shlex.join(NODE)} && apt-get clean"
+        install += " && rm -rf /var/lib/apt/lists/*"
         shutil.copy("/etc/resolv.conf", tree / "etc/resolv.conf")
         run(
             ["unshare", "--mount", "--", "sh", "-ec",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The means to break each part of a lab, and to mend it. Every fault says what it did, and is verified where it can be."""
+"""The means to break each part of a lab, and to mend it. Every fault is verified where it can be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab import controlplane, machine, network, processes, ssh, up
 from lab.config import MachineSpec, Plan
 from lab.log import LabError, step
 from lab.network import Cut
-from lab.state import LabState, save
+from lab.state import LabState, ProcessRecord, save
 
 
 def power_off(lab: LabState, name: str) -> None:
@@ -33,7 +33,7 @@ def power_on(lab: LabState, name: str, artefacts: up.Artefacts) -> None:
         machine.wait_until_up(lab, [spec])
 
 
-def _record(lab: LabState, name: str) -> processes.ProcessRecord:
+def _record(lab: LabState, name: str) -> ProcessRecord:
     if name not in controlplane.PARTS:
         lab.plan.machine(name)
     record = lab.processes.get(name)
@@ -136,7 +136,9 @@ def render_slow(slowness: Slowness, spared_ip: str) -> str:
     it is the lab's own way in, and has to work to undo this.
     """
     netem = slowness.render_netem()
-    return SLOW_OFF + f"""
+    return (
+        SLOW_OFF
+        + f"""
 modprobe -a -q sch_netem sch_prio sch_ingress act_mirred act_gact cls_flower cls_matchall || true
 modprobe -q ifb numifbs=0 || true
 ip link add ifb-lab type ifb
@@ -150,6 +152,7 @@ tc filter add dev vec0 parent ffff: protocol all prio 2 matchall action mirred e
 tc qdisc add dev ifb-lab root {netem}
 tc qdisc show dev vec0
 """
+    )
 
 
 def slow(lab: LabState, name: str, slowness: Slowness | None) -> None:
@@ -173,7 +176,10 @@ def disk_full(lab: LabState, name: str, path: str, leave_bytes: int = 0) -> str:
     spec = lab.plan.machine(name)
     _check_path(path)
     # fallocate reserves in no time; what it cannot get in one piece is written until the disk says no
-    return ssh.execute(lab.plan, spec, f"""
+    return ssh.execute(
+        lab.plan,
+        spec,
+        f"""
 cd '{path}'
 free=$(df --output=avail -B1 . | tail -n 1)
 want=$((free - {leave_bytes}))
@@ -181,7 +187,9 @@ want=$((free - {leave_bytes}))
 if [ {leave_bytes} -eq 0 ]; then dd if=/dev/zero bs=64k >> {BALLAST} 2>/dev/null || true; fi
 sync -f .
 df -h .
-""", timeout_s=180)  # fmt: skip
+""",
+        timeout_s=180,
+    )
 
 
 def disk_free(lab: LabState, name: str, path: str) -> str:

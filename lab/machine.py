@@ -57,7 +57,9 @@ def render_boot_line(plan: Plan, machine: MachineSpec, base_disk: str) -> list[s
     return words
 
 
-def render_spawn(plan: Plan, machine: MachineSpec, *, tools: Path, lab: Path, cache: Path, kube: Path, base_disk: str) -> list[str]:
+def render_spawn(
+    plan: Plan, machine: MachineSpec, *, tools: Path, lab: Path, cache: Path, kube: Path, base_disk: str
+) -> list[str]:
     """The whole command line: into the gateway's namespace, a mount namespace of its own, the tools' tree, and boot.
 
     Its mounts are seen by the machine alone and vanish with it.
@@ -91,11 +93,18 @@ def boot(plan: Plan, machine: MachineSpec, *, tools: Path, cache: Path, kube: Pa
     shutil.rmtree(lab / "uml" / machine.name, ignore_errors=True)
     (lab / "uml").mkdir(exist_ok=True)
     argv = render_spawn(
-        plan, machine, tools=tools, lab=lab, cache=cache, kube=kube,
+        plan,
+        machine,
+        tools=tools,
+        lab=lab,
+        cache=cache,
+        kube=kube,
         base_disk="/cache/" + str(base_disk.relative_to(cache)),
-    )  # fmt: skip
+    )
     # the machine's memory is a file in TMPDIR, unlinked once open: it has to be in memory itself
-    return processes.spawn(argv, word=f"umid={machine.name} ", log=log_file(plan, machine), env={"TMPDIR": "/dev/shm", "HOME": "/tmp"})
+    return processes.spawn(
+        argv, word=f"umid={machine.name} ", log=log_file(plan, machine), env={"TMPDIR": "/dev/shm", "HOME": "/tmp"}
+    )
 
 
 def log_file(plan: Plan, machine: MachineSpec) -> Path:
@@ -128,5 +137,3 @@ def wait_until_up(state: LabState, machines: Sequence[MachineSpec], timeout_s: f
             raise LabError(f"no SSH on {names} after {timeout_s:.0f} s\n{tail(log)}\n(whole log: {log})")
         if waiting:
             time.sleep(0.2)
-
-

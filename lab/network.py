@@ -31,7 +31,16 @@ HOST_SYSCTLS = {
     "net.core.rmem_default": str(32 * 1024**2),
 }
 # Where no registry can be: a stray packet to a service or pod that is gone must die here, not on somebody's network.
-PRIVATE = ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/3")
+PRIVATE = (
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "224.0.0.0/3",
+)
 
 
 def in_namespace(namespace: str, argv: Sequence[str]) -> list[str]:
@@ -56,7 +65,11 @@ table ip {table} {{
 def render_gateway_nft(nameservers: Iterable[str]) -> str:
     """The gateway's own rules: NAT for machines that fetch packages, and nothing private leaves by the uplink."""
     dns = ", ".join(sorted(nameservers))
-    allow = f"        ip daddr {{ {dns} }} udp dport 53 accept\n        ip daddr {{ {dns} }} tcp dport 53 accept\n" if dns else ""
+    allow = (
+        f"        ip daddr {{ {dns} }} udp dport 53 accept\n        ip daddr {{ {dns} }} tcp dport 53 accept\n"
+        if dns
+        else ""
+    )
     return f"""table ip petset_lab
 delete table ip petset_lab
 table ip petset_lab {{
@@ -101,18 +114,23 @@ def render_cuts_nft(plan: Plan, cuts: Iterable[Cut]) -> str:
         else:
             bridge["forward"].append(f'iifname "{port_a}" oifname "{port_b}" drop')
             routed.append(f"ip saddr {{ {', '.join(nets_a)} }} ip daddr {{ {', '.join(nets_b)} }} drop")
-    text = "table bridge petset_cuts\ndelete table bridge petset_cuts\ntable ip petset_cuts\ndelete table ip petset_cuts\n"
+    text = (
+        "table bridge petset_cuts\ndelete table bridge petset_cuts\ntable ip petset_cuts\ndelete table ip petset_cuts\n"
+    )
     if not any(bridge.values()):
         return text
     chains = "".join(
-        f"    chain {hook} {{\n        type filter hook {hook} priority 0;\n" + "".join(f"        {r}\n" for r in rules) + "    }\n"
+        f"    chain {hook} {{\n        type filter hook {hook} priority 0;\n"
+        + "".join(f"        {r}\n" for r in rules)
+        + "    }\n"
         for hook, rules in bridge.items()
         if rules
     )
     text += f"table bridge petset_cuts {{\n{chains}}}\n"
     if routed:
         rules = "".join(f"        {r}\n" for r in routed)
-        text += f"table ip petset_cuts {{\n    chain forward {{\n        type filter hook forward priority 5;\n{rules}    }}\n}}\n"
+        hook = "        type filter hook forward priority 5;\n"
+        text += f"table ip petset_cuts {{\n    chain forward {{\n{hook}{rules}    }}\n}}\n"
     return text
 
 
@@ -139,7 +157,10 @@ def render_base_links(plan: Plan, uplink_mtu: int) -> dict[str, list[str]]:
         f"route add unreachable {plan.gateway_ip.split('.')[0]}.212.0.0/14",
     ]
     links = {"": host, gw: gateway}
-    for name, namespace, ip, ip6 in (("api", api, plan.api_ip, f"{LAN6}::2"), ("client", client, plan.client_ip, f"{LAN6}::3")):
+    for name, namespace, ip, ip6 in (
+        ("api", api, plan.api_ip, f"{LAN6}::2"),
+        ("client", client, plan.client_ip, f"{LAN6}::3"),
+    ):
         gateway += [f"link add {name} type veth peer name eth0 netns {namespace}", f"link set {name} master br0 up"]
         links[namespace] = [
             "link set lo up",
@@ -255,7 +276,9 @@ def ensure_base(plan: Plan) -> None:
     remove(plan)
     nameservers = host_nameservers()
     if not nameservers:
-        raise LabError("no name server that machines could use in /etc/resolv.conf", "name one there that is not on loopback")
+        raise LabError(
+            "no name server that machines could use in /etc/resolv.conf", "name one there that is not on loopback"
+        )
     for namespace in plan.namespaces:
         run(["ip", "netns", "add", namespace])
     for namespace, lines in render_base_links(plan, default_route_mtu()).items():

@@ -59,7 +59,14 @@ def certificates(plan: Plan) -> list[Certificate]:
     kubernetes = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{DOMAIN}")
     server_ips = (plan.api_ip, f"{SERVICES}.0.1", "127.0.0.1")
     return [
-        Certificate("apiserver", "kube-apiserver", dns=(*kubernetes, "localhost", "api"), ips=server_ips, server=True, client=False),
+        Certificate(
+            "apiserver",
+            "kube-apiserver",
+            dns=(*kubernetes, "localhost", "api"),
+            ips=server_ips,
+            server=True,
+            client=False,
+        ),
         Certificate("apiserver-kubelet-client", "lab:apiserver"),
         Certificate("admin", "lab:admin", "system:masters"),
         Certificate("controller-manager", "system:kube-controller-manager"),
@@ -67,7 +74,14 @@ def certificates(plan: Plan) -> list[Certificate]:
         Certificate("kube-proxy", "system:kube-proxy"),
         Certificate("coredns", "lab:coredns"),
         *(
-            Certificate(f"kubelet-{n.name}", f"system:node:{n.name}", "system:nodes", dns=(n.name,), ips=(n.ip, n.ip6), server=True)
+            Certificate(
+                f"kubelet-{n.name}",
+                f"system:node:{n.name}",
+                "system:nodes",
+                dns=(n.name,),
+                ips=(n.ip, n.ip6),
+                server=True,
+            )
             for n in plan.nodes
         ),
     ]
@@ -83,13 +97,44 @@ def ensure(plan: Plan) -> None:
     base = pki_folder(plan)
     base.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not (base / "ca.crt").exists():
-        run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-             "-keyout", str(base / "ca.key"), "-out", str(base / ".ca.crt"), "-days", str(DAYS), "-subj", f"/CN=lab {plan.config.name}",
-             "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign,digitalSignature"])  # fmt: skip
+        run(
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-keyout",
+                str(base / "ca.key"),
+                "-out",
+                str(base / ".ca.crt"),
+                "-days",
+                str(DAYS),
+                "-subj",
+                f"/CN=lab {plan.config.name}",
+                "-addext",
+                "basicConstraints=critical,CA:TRUE",
+                "-addext",
+                "keyUsage=critical,keyCertSign,cRLSign,digitalSignature",
+            ]
+        )
         (base / ".ca.crt").rename(base / "ca.crt")
     if not (base / "service-account.pub").exists():
         run(["openssl", "genrsa", "-out", str(base / "service-account.key"), "2048"])
-        run(["openssl", "rsa", "-in", str(base / "service-account.key"), "-pubout", "-out", str(base / "service-account.pub")])
+        run(
+            [
+                "openssl",
+                "rsa",
+                "-in",
+                str(base / "service-account.key"),
+                "-pubout",
+                "-out",
+                str(base / "service-account.pub"),
+            ]
+        )
     missing = [c for c in certificates(plan) if not (base / f"{c.name}.crt").exists()]
     in_parallel([lambda c=c: _issue(base, c) for c in missing])  # type: ignore[misc]
 
@@ -98,11 +143,45 @@ def _issue(base: Path, certificate: Certificate) -> None:
     name = certificate.name
     extensions, request = base / f".{name}.ext", base / f".{name}.csr"
     extensions.write_text(certificate.render_extensions())
-    run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-keyout", str(base / f"{name}.key"), "-out", str(request), "-subj", certificate.render_subject()])  # fmt: skip
-    run(["openssl", "x509", "-req", "-in", str(request), "-CA", str(base / "ca.crt"), "-CAkey", str(base / "ca.key"),
-         "-set_serial", "0x" + base64.b16encode(os.urandom(8)).decode(), "-days", str(DAYS),
-         "-extfile", str(extensions), "-out", str(base / f".{name}.crt")])  # fmt: skip
+    run(
+        [
+            "openssl",
+            "req",
+            "-new",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-keyout",
+            str(base / f"{name}.key"),
+            "-out",
+            str(request),
+            "-subj",
+            certificate.render_subject(),
+        ]
+    )
+    run(
+        [
+            "openssl",
+            "x509",
+            "-req",
+            "-in",
+            str(request),
+            "-CA",
+            str(base / "ca.crt"),
+            "-CAkey",
+            str(base / "ca.key"),
+            "-set_serial",
+            "0x" + base64.b16encode(os.urandom(8)).decode(),
+            "-days",
+            str(DAYS),
+            "-extfile",
+            str(extensions),
+            "-out",
+            str(base / f".{name}.crt"),
+        ]
+    )
     (base / f".{name}.crt").rename(base / f"{name}.crt")
     extensions.unlink()
     request.unlink()
@@ -119,7 +198,9 @@ def render_kubeconfig(cluster: str, server: str, user: str, ca: bytes, certifica
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": cluster, "cluster": {"server": server, "certificate-authority-data": text(ca)}}],
-            "users": [{"name": user, "user": {"client-certificate-data": text(certificate), "client-key-data": text(key)}}],
+            "users": [
+                {"name": user, "user": {"client-certificate-data": text(certificate), "client-key-data": text(key)}}
+            ],
             "contexts": [{"name": cluster, "context": {"cluster": cluster, "user": user, "namespace": "default"}}],
             "current-context": cluster,
         },
@@ -131,7 +212,11 @@ def write_kubeconfig(plan: Plan, certificate: str, path: Path) -> None:
     """A kubeconfig for one of the certificates, readable by root alone."""
     base = pki_folder(plan)
     text = render_kubeconfig(
-        f"lab-{plan.config.name}", plan.api_url, certificate, (base / "ca.crt").read_bytes(),
-        (base / f"{certificate}.crt").read_bytes(), (base / f"{certificate}.key").read_bytes(),
-    )  # fmt: skip
+        f"lab-{plan.config.name}",
+        plan.api_url,
+        certificate,
+        (base / "ca.crt").read_bytes(),
+        (base / f"{certificate}.crt").read_bytes(),
+        (base / f"{certificate}.key").read_bytes(),
+    )
     write_atomically(path, text, mode=0o600)

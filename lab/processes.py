@@ -74,9 +74,14 @@ def spawn(argv: Sequence[str], *, word: str, log: Path, env: Mapping[str, str] |
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
         child = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, **(env or {})}, cwd="/",
-        )  # fmt: skip
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **(env or {})},
+            cwd="/",
+        )
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         if child.poll() is not None:

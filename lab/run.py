@@ -51,22 +51,35 @@ def run(
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("ab") as sink:
-                done = subprocess.run(
-                    bound, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=full_env,
-                    cwd=cwd, timeout=timeout_s, check=False,
-                )
+                status = subprocess.run(
+                    bound,
+                    stdin=subprocess.DEVNULL,
+                    stdout=sink,
+                    stderr=subprocess.STDOUT,
+                    env=full_env,
+                    cwd=cwd,
+                    timeout=timeout_s,
+                    check=False,
+                ).returncode
             output, errors = "", tail(log) + f"\n(whole log: {log})"
         else:
             piped = subprocess.run(
-                bound, input=input_text, stdin=None if input_text is not None else subprocess.DEVNULL,
-                capture_output=True, text=True, errors="replace", env=full_env, cwd=cwd, timeout=timeout_s,
+                bound,
+                input=input_text,
+                stdin=None if input_text is not None else subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env=full_env,
+                cwd=cwd,
+                timeout=timeout_s,
                 check=False,
             )
-            done, output, errors = piped, piped.stdout, piped.stdout + piped.stderr
-    except FileNotFoundError as missing:
-        raise LabError(f"{missing.filename} is not installed", "run: python3 -m lab doctor --fix") from missing
+            status, output, errors = piped.returncode, piped.stdout, piped.stdout + piped.stderr
     except subprocess.TimeoutExpired as late:
         raise LabError(f"no end after {timeout_s} s: {shlex.join(argv)}") from late
-    if check and done.returncode != 0:
-        raise CommandError(argv, done.returncode, errors)
+    if status == 127 and "setpriv: failed to execute" in errors:
+        raise LabError(f"{argv[0]} is not installed", "python3 -m lab doctor --fix")
+    if check and status != 0:
+        raise CommandError(argv, status, errors)
     return output

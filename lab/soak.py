@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the network between the machines is fit to measure on: small synchronous writes over NFS, idle and beside load.
+"""Whether the network between the machines is fit to measure on: small synchronous writes over NFS, idle and loaded.
 
 One node writes 4 KiB with O_DSYNC again and again; in the second phase another node (the same when there is but one)
 writes three streams of fsynced 16 MiB files and all machines keep a busy loop. What counts: the writes' times, the
@@ -29,12 +29,17 @@ if ! command -v exportfs >/dev/null; then
     apt-get -q update >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get -q -y install nfs-kernel-server >/dev/null
 fi
 mkdir -p /etc/exports.d /srv/lab-soak && chmod 1777 /srv/lab-soak
-echo '/srv/lab-soak LAN(rw,sync,no_subtree_check,all_squash,fsid=7a1f5f0e-6d0c-4b52-9f3e-50ac00000001)' > /etc/exports.d/lab-soak.exports
+options=rw,sync,no_subtree_check,all_squash,fsid=7a1f5f0e-6d0c-4b52-9f3e-50ac00000001
+echo "/srv/lab-soak LAN($options)" > /etc/exports.d/lab-soak.exports
 systemctl start nfs-server
 exportfs -ra
 """
 SERVER_CLEAN = "rm -rf /etc/exports.d/lab-soak.exports /srv/lab-soak; exportfs -ra\n"
-MOUNT = "mkdir -p /mnt/lab-soak; mountpoint -q /mnt/lab-soak || mount -t nfs -o nfsvers=4.2,hard,proto=tcp,noatime SERVER:/srv/lab-soak /mnt/lab-soak\n"
+MOUNT = """
+mkdir -p /mnt/lab-soak
+mountpoint -q /mnt/lab-soak ||
+    mount -t nfs -o nfsvers=4.2,hard,proto=tcp,noatime SERVER:/srv/lab-soak /mnt/lab-soak
+"""
 UMOUNT = "umount -l /mnt/lab-soak 2>/dev/null || true\n"
 
 WRITER = r"""
@@ -53,7 +58,8 @@ os.close(fd)
 os.unlink(path)
 times.sort()
 n = len(times)
-print(json.dumps({"n": n, "median_ms": 1e3 * times[n // 2], "p99_ms": 1e3 * times[min(n - 1, n * 99 // 100)], "max_ms": 1e3 * times[-1]}))
+median, p99, longest = (1e3 * times[i] for i in (n // 2, min(n - 1, n * 99 // 100), n - 1))
+print(json.dumps({"n": n, "median_ms": median, "p99_ms": p99, "max_ms": longest}))
 """
 STREAM = r"""
 import os, sys, time
@@ -115,8 +121,13 @@ def _counters(plan: Plan) -> tuple[int, int]:
 
 def _python(plan: Plan, spec: MachineSpec, program: str, *args: object, timeout_s: float) -> str:
     words = " ".join(str(a) for a in args)
-    return ssh.execute(plan, spec, f"cat > /run/lab-soak-$$.py <<'END_OF_PROGRAM'\n{program}\nEND_OF_PROGRAM\n"
-                       f"python3 /run/lab-soak-$$.py {words}; rm -f /run/lab-soak-$$.py\n", timeout_s=timeout_s)  # fmt: skip
+    return ssh.execute(
+        plan,
+        spec,
+        f"cat > /run/lab-soak-$$.py <<'END_OF_PROGRAM'\n{program}\nEND_OF_PROGRAM\n"
+        f"python3 /run/lab-soak-$$.py {words}; rm -f /run/lab-soak-$$.py\n",
+        timeout_s=timeout_s,
+    )
 
 
 def soak(lab: LabState, seconds: float, idle_writes: int = 2000) -> Soak:

@@ -43,19 +43,46 @@ def options(plan: Plan) -> list[str]:
     """ssh options that use the lab's own key and known_hosts, and nothing of the user's configuration."""
     base = folder(plan.config.name) / "ssh"
     return [
-        "-F", "none", "-i", str(base / "id_ed25519"), "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none",
-        "-o", f"UserKnownHostsFile={base / 'known_hosts'}", "-o", "GlobalKnownHostsFile=/dev/null",
-        "-o", "StrictHostKeyChecking=yes", "-o", "UpdateHostKeys=no", "-o", "LogLevel=ERROR",
-    ]  # fmt: skip
+        "-F",
+        "none",
+        "-i",
+        str(base / "id_ed25519"),
+        "-o",
+        "IdentitiesOnly=yes",
+        "-o",
+        "IdentityAgent=none",
+        "-o",
+        f"UserKnownHostsFile={base / 'known_hosts'}",
+        "-o",
+        "GlobalKnownHostsFile=/dev/null",
+        "-o",
+        "StrictHostKeyChecking=yes",
+        "-o",
+        "UpdateHostKeys=no",
+        "-o",
+        "LogLevel=ERROR",
+    ]
 
 
 def argv(plan: Plan, machine: MachineSpec, command: Sequence[str] = (), connect_timeout_s: int = 5) -> list[str]:
     """The command line for a command (or a login) on a machine, over the management address that no cut touches."""
     return in_namespace(
         plan.namespace("gateway"),
-        ["ssh", *options(plan), "-o", f"BindAddress={plan.management_ip}", "-o", f"ConnectTimeout={connect_timeout_s}",
-         "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=6", f"root@{machine.ip}", *(["--", *command] if command else [])],
-    )  # fmt: skip
+        [
+            "ssh",
+            *options(plan),
+            "-o",
+            f"BindAddress={plan.management_ip}",
+            "-o",
+            f"ConnectTimeout={connect_timeout_s}",
+            "-o",
+            "ServerAliveInterval=5",
+            "-o",
+            "ServerAliveCountMax=6",
+            f"root@{machine.ip}",
+            *(["--", *command] if command else []),
+        ],
+    )
 
 
 def execute(plan: Plan, machine: MachineSpec, script: str, timeout_s: float = 60, check: bool = True) -> str:

@@ -8,7 +8,6 @@ from outside: the configuration, the slot, the cuts, and which process plays whi
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +74,7 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     beside = path.with_name(f".{path.name}.new")
     beside.write_text(text)
     beside.chmod(mode)
-    os.replace(beside, path)
+    beside.replace(path)
 
 
 def load(name: str) -> LabState | None:

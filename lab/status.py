@@ -13,12 +13,12 @@ from typing import Any
 from lab import controlplane, machine, processes, ssh
 from lab.config import MachineSpec
 from lab.log import LabError
-from lab.state import LabState, folder
+from lab.state import LabState, ProcessRecord, folder
 
 
 @dataclass(frozen=True, slots=True)
 class MachineStatus:
-    """A machine: power (on, off, paused), whether SSH answers, kubelet's word, memory in MiB, TCP counters since boot."""
+    """A machine: power (on, off, paused), whether SSH answers, kubelet's word, memory in MiB, TCP counters."""
 
     name: str
     kind: str
@@ -65,7 +65,7 @@ def parse_snmp_tcp(text: str) -> tuple[int, int]:
     return int(table["OutSegs"]), int(table["RetransSegs"])
 
 
-def _memory_mib(record: processes.ProcessRecord | None) -> int:
+def _memory_mib(record: ProcessRecord | None) -> int:
     """Proportional memory of a process; the machines' memory is a shared file, so resident size is what they use."""
     if record is None or not processes.is_alive(record):
         return 0
@@ -134,15 +134,19 @@ def render(status: Status) -> str:
         f"{status.memory_mib / 1024:.1f} GiB of memory"
         + (f", last boot took {status.boot['seconds']} s" if status.boot else ""),
         "",
-        f"{'MACHINE':<10} {'KIND':<6} {'ADDRESS':<14} {'POWER':<7} {'SSH':<4} {'NODE':<9} {'MEMORY':>8} {'UPTIME':>8} {'TCP SEGMENTS':>13} {'SENT AGAIN':>10}",
+        f"{'MACHINE':<10} {'KIND':<6} {'ADDRESS':<14} {'POWER':<7} {'SSH':<4} {'NODE':<9} {'MEMORY':>8} "
+        f"{'UPTIME':>8} {'TCP SEGMENTS':>13} {'SENT AGAIN':>10}",
     ]
     for m in status.machines:
         lines.append(
-            f"{m.name:<10} {m.kind:<6} {m.ip:<14} {m.power:<7} {'yes' if m.ssh else 'no':<4} {m.node:<9} {m.memory_mib:>4} MiB "
+            f"{m.name:<10} {m.kind:<6} {m.ip:<14} {m.power:<7} {'yes' if m.ssh else 'no':<4} {m.node:<9} "
+            f"{m.memory_mib:>4} MiB "
             f"{_or_dash(m.uptime_s, ' s'):>8} {_or_dash(m.segments_out):>13} {_or_dash(m.segments_retransmitted):>10}"
         )
     lines += ["", f"{'PART':<19} {'PROCESS':<8} {'ANSWERS':<8} {'MEMORY':>8}"]
-    lines += [f"{p.name:<19} {p.process:<8} {'yes' if p.answers else 'no':<8} {p.memory_mib:>4} MiB" for p in status.parts]
+    lines += [
+        f"{p.name:<19} {p.process:<8} {'yes' if p.answers else 'no':<8} {p.memory_mib:>4} MiB" for p in status.parts
+    ]
     for a, b in status.cuts:
         lines.append(f"cut: {a} -> {b}")
     return "\n".join(lines)
@@ -155,5 +159,3 @@ def _or_dash(value: int | None, unit: str = "") -> str:
 def to_json(status: Status) -> str:
     """The same as JSON."""
     return json.dumps(asdict(status), indent=1)
-
-

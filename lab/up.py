@@ -37,7 +37,12 @@ class Artefacts:
 
         in_parallel([compile_programs, make_disks])
         kube, coredns, disks, images = found["kube"], found["coredns"], found["disks"], found["registry"]
-        if not (isinstance(kube, Path) and isinstance(coredns, Path) and isinstance(disks, tuple) and isinstance(images, Path)):
+        if not (
+            isinstance(kube, Path)
+            and isinstance(coredns, Path)
+            and isinstance(disks, tuple)
+            and isinstance(images, Path)
+        ):
             raise LabError(f"builders returned {found!r}")
         self.kube = kube
         self.coredns = coredns
@@ -84,8 +89,9 @@ def up(config: LabConfig) -> LabState:
             with step("nodes are Ready"):
                 controlplane.wait_until_nodes_ready(lab, nodes)
         if started or parts:
-            say(f"lab '{config.name}' is up: {len(started)} machines and {len(parts)} parts started in {time.monotonic() - began:.1f} s")
-            _record_boot(plan, time.monotonic() - began)
+            took = time.monotonic() - began
+            say(f"lab '{config.name}' is up: {len(started)} machines and {len(parts)} parts started in {took:.1f} s")
+            _record_boot(plan, took)
         else:
             say(f"lab '{config.name}' was up: nothing to do ({elapsed_s():.1f} s)")
         return lab
@@ -93,7 +99,10 @@ def up(config: LabConfig) -> LabState:
 
 def _record_boot(plan: Plan, seconds: float) -> None:
     path = folder(plan.config.name) / "boot.json"
-    write_atomically(path, json.dumps({"seconds": round(seconds, 1), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}) + "\n")
+    write_atomically(
+        path,
+        json.dumps({"seconds": round(seconds, 1), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}) + "\n",
+    )
 
 
 def _certificates_complete(plan: Plan) -> bool:
@@ -187,10 +196,13 @@ def render_inventory(plan: Plan, lab_folder: str) -> str:
     options = " ".join(
         f"-o {text}"
         for text in (
-            f"UserKnownHostsFile={lab_folder}/ssh/known_hosts", "StrictHostKeyChecking=yes", "IdentitiesOnly=yes",
-            "ControlMaster=auto", "ControlPersist=60s",
+            f"UserKnownHostsFile={lab_folder}/ssh/known_hosts",
+            "StrictHostKeyChecking=yes",
+            "IdentitiesOnly=yes",
+            "ControlMaster=auto",
+            "ControlPersist=60s",
         )
-    )  # fmt: skip
+    )
 
     def host(spec: MachineSpec) -> dict[str, object]:
         return {"ansible_host": spec.ip}

@@ -33,8 +33,17 @@ class Done:
 
 def call(argv: Sequence[str], input_text: str | None = None, timeout_s: float = 300) -> Done:
     """Run a command to its end and keep what it said."""
-    done = subprocess.run(argv, input=input_text, capture_output=True, text=True, errors="replace", timeout=timeout_s,
-                          check=False, cwd=ROOT, stdin=None if input_text is not None else subprocess.DEVNULL)  # fmt: skip
+    done = subprocess.run(
+        argv,
+        input=input_text,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+        cwd=ROOT,
+        stdin=None if input_text is not None else subprocess.DEVNULL,
+    )
     return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -66,18 +75,24 @@ class Lab:
         """The state as it is on disk now."""
         return state.need(self.name)
 
-    def cli(self, command: str, *words: str, ok: bool = True, timeout_s: float = 300, input_text: str | None = None) -> Done:
+    def cli(
+        self, command: str, *words: str, ok: bool = True, timeout_s: float = 300, input_text: str | None = None
+    ) -> Done:
         """A command of the lab; with ``ok`` its failure fails the test and shows what it said."""
         done = cli(command, "--name", self.name, *words, timeout_s=timeout_s, input_text=input_text)
         if ok and done.rc != 0:
             pytest.fail(f"lab {command} {' '.join(words)}: exit status {done.rc}\n{done.stdout}\n{done.stderr}")
         return done
 
-    def ssh(self, machine: str, command: str | Sequence[str], input_text: str | None = None, timeout_s: float = 120) -> Done:
+    def ssh(
+        self, machine: str, command: str | Sequence[str], input_text: str | None = None, timeout_s: float = 120
+    ) -> Done:
         """A shell script (text) or a command (words) on a machine."""
         plan = self.state.plan
         words = ["sh", "-ec", command] if isinstance(command, str) else list(command)
-        return call(ssh.argv(plan, plan.machine(machine), [shlex.join(words)]), input_text=input_text, timeout_s=timeout_s)
+        return call(
+            ssh.argv(plan, plan.machine(machine), [shlex.join(words)]), input_text=input_text, timeout_s=timeout_s
+        )
 
     def put(self, machine: str, local: Path | str, remote: str) -> None:
         """Copy a file to a machine."""
@@ -110,8 +125,13 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture(scope="session")
 def nfs_server(lab: Lab) -> Lab:
     """The lab with the kernel's NFS server installed on its NFS machine, from packages through the gateway."""
-    done = lab.ssh("nfs", "command -v exportfs || { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install nfs-kernel-server; }\n"
-                          "mkdir -p /etc/exports.d; systemctl start nfs-server; cat /proc/fs/nfsd/threads", timeout_s=600)  # fmt: skip
+    done = lab.ssh(
+        "nfs",
+        "export DEBIAN_FRONTEND=noninteractive\n"
+        "command -v exportfs || { apt-get -q update && apt-get -q -y install nfs-kernel-server; }\n"
+        "mkdir -p /etc/exports.d; systemctl start nfs-server; cat /proc/fs/nfsd/threads",
+        timeout_s=600,
+    )
     assert done.rc == 0, done.stderr
     assert int(done.stdout.split()[-1]) > 0
     return lab

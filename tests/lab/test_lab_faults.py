@@ -141,7 +141,9 @@ def test_a_machine_fetches_packages_but_reaches_no_private_address(lab: Lab) -> 
     assert done.stdout.strip() == "fetched", done.stderr
     for address in ("10.215.99.99", "192.168.77.77"):
         began = time.monotonic()
-        text = lab.ssh("nfs", f"python3 -c \"import socket; socket.create_connection(('{address}', 80), 5)\" 2>&1 || true").stdout
+        text = lab.ssh(
+            "nfs", f"python3 -c \"import socket; socket.create_connection(('{address}', 80), 5)\" 2>&1 || true"
+        ).stdout
         assert "timed out" not in text, text
         assert time.monotonic() - began < 5
         assert "OSError" in text or "Refused" in text or "refused" in text, text
@@ -181,9 +183,8 @@ def test_run_gives_a_command_the_cluster_the_inventory_and_the_network(lab: Lab)
 
 def test_power_on_brings_a_node_to_ready_soon(lab: Lab) -> None:
     lab.cli("power-off", "node-2")
-    with pytest.raises(AssertionError, match="exit status|No route|timed out|refused"):
-        done = lab.ssh("node-2", "true", timeout_s=20)
-        assert done.rc == 0, done.stderr
+    assert lab.ssh("node-2", "true", timeout_s=20).rc != 0
+    assert machine(lab, "node-2")["power"] == "off"
     lab.cli("power-on", "node-2")
     assert machine(lab, "node-2")["node"] == "Ready"
 

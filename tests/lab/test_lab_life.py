@@ -35,9 +35,13 @@ def snapshot() -> dict[str, Any]:
     return {
         "namespaces": sorted(out("ip", "netns", "list").split("\n")),
         "links": links,
-        "addresses": sorted(line for line in out("ip", "-o", "addr").splitlines() if "valid_lft" in line and "dynamic" not in line),
+        "addresses": sorted(
+            line for line in out("ip", "-o", "addr").splitlines() if "valid_lft" in line and "dynamic" not in line
+        ),
         "routes": sorted(out("ip", "route", "show", "table", "all").splitlines()),
-        "mounts": sorted(line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if "/run/user" not in line),
+        "mounts": sorted(
+            line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if "/run/user" not in line
+        ),
         "rules": out("nft", "list", "ruleset"),
         "forward": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
         "netns files": sorted(p.name for p in Path("/etc/netns").glob("*")),
@@ -95,14 +99,22 @@ def test_an_extra_machine_and_a_node_join_a_lab_that_is_up(second: Lab) -> None:
     second.cli("up", "--nodes", "2", "--machines", "extra=1")
     assert {n: r for n, r in second.state.processes.items() if n in pids} == pids
     assert [n["metadata"]["name"] for n in second.get("nodes")["items"]] == ["node-1", "node-2"]
-    done = second.ssh("extra-1", "command -v python3 sshd; command -v mount.nfs4 exportfs mysqld kubelet || echo plain; hostname")
+    done = second.ssh(
+        "extra-1", "command -v python3 sshd; command -v mount.nfs4 exportfs mysqld kubelet || echo plain; hostname"
+    )
     assert done.stdout.split()[-2:] == ["plain", "extra-1"]
 
 
 @pytest.mark.parametrize("after_s", [0.5, 1.5, 4.0, 8.0])
 def test_up_killed_on_the_way_is_finished_by_the_next_up(second: Lab, after_s: float) -> None:
-    started = subprocess.Popen([sys.executable, "-m", "lab", "up", "--name", second.name, "--nodes", "1"], cwd=ROOT,
-                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+    started = subprocess.Popen(
+        [sys.executable, "-m", "lab", "up", "--name", second.name, "--nodes", "1"],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     time.sleep(after_s)
     started.send_signal(signal.SIGKILL)
     started.wait()

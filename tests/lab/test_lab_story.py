@@ -18,7 +18,11 @@ pytestmark = pytest.mark.lab
 NAMESPACE = "story"
 IMAGE = "registry.lab:5000/python:3"
 # Each pet serves its volume over HTTP: what another machine reads there came through DNS, pod network and NFS.
-SERVE = "import http.server, os; os.chdir('/data'); http.server.test(HandlerClass=http.server.SimpleHTTPRequestHandler, port=8000, bind='0.0.0.0')"
+SERVE = """
+import http.server, os
+os.chdir("/data")
+http.server.test(HandlerClass=http.server.SimpleHTTPRequestHandler, port=8000, bind="0.0.0.0")
+"""
 
 
 def manifests(server: str) -> list[dict]:
@@ -27,49 +31,107 @@ def manifests(server: str) -> list[dict]:
     for i in range(2):
         objects += [
             {
-                "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"story-web-{i}"},
+                "apiVersion": "v1",
+                "kind": "PersistentVolume",
+                "metadata": {"name": f"story-web-{i}"},
                 "spec": {
-                    "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": "Retain",
-                    "storageClassName": "", "mountOptions": ["nfsvers=4.2", "hard", "proto=tcp"],
-                    "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": NAMESPACE, "name": f"data-web-{i}"},
+                    "capacity": {"storage": "1Gi"},
+                    "accessModes": ["ReadWriteOnce"],
+                    "persistentVolumeReclaimPolicy": "Retain",
+                    "storageClassName": "",
+                    "mountOptions": ["nfsvers=4.2", "hard", "proto=tcp"],
+                    "claimRef": {
+                        "apiVersion": "v1",
+                        "kind": "PersistentVolumeClaim",
+                        "namespace": NAMESPACE,
+                        "name": f"data-web-{i}",
+                    },
                     "nfs": {"server": server, "path": f"/srv/story/web-{i}"},
                 },
             },
             {
-                "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": f"data-web-{i}", "namespace": NAMESPACE},
-                "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": f"story-web-{i}", "resources": {"requests": {"storage": "1Gi"}}},
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "metadata": {"name": f"data-web-{i}", "namespace": NAMESPACE},
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "storageClassName": "",
+                    "volumeName": f"story-web-{i}",
+                    "resources": {"requests": {"storage": "1Gi"}},
+                },
             },
         ]
     ports = [{"name": "http", "port": 8000}]
     objects += [
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "pets", "namespace": NAMESPACE},
-         "spec": {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": labels, "ports": ports}},
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": NAMESPACE},
-         "spec": {"type": "NodePort", "selector": labels, "ports": ports}},
         {
-            "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "web", "namespace": NAMESPACE},
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "pets", "namespace": NAMESPACE},
+            "spec": {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": labels, "ports": ports},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "web", "namespace": NAMESPACE},
+            "spec": {"type": "NodePort", "selector": labels, "ports": ports},
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": {"name": "web", "namespace": NAMESPACE},
             "spec": {
-                "serviceName": "pets", "replicas": 2, "podManagementPolicy": "Parallel", "selector": {"matchLabels": labels},
+                "serviceName": "pets",
+                "replicas": 2,
+                "podManagementPolicy": "Parallel",
+                "selector": {"matchLabels": labels},
                 "template": {
                     "metadata": {"labels": labels},
                     "spec": {
                         "terminationGracePeriodSeconds": 0,
-                        "securityContext": {"runAsUser": 999, "runAsGroup": 999, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-                        "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
-                            {"labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname"}]}},
-                        "containers": [{
-                            "name": "web", "image": IMAGE, "command": ["python3", "-c", SERVE],
-                            "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
-                            "volumeMounts": [{"name": "data", "mountPath": "/data"}],
-                            "readinessProbe": {"httpGet": {"path": "/marker", "port": 8000}, "periodSeconds": 1},
-                        }],
+                        "securityContext": {
+                            "runAsUser": 999,
+                            "runAsGroup": 999,
+                            "runAsNonRoot": True,
+                            "seccompProfile": {"type": "RuntimeDefault"},
+                        },
+                        "affinity": {
+                            "podAntiAffinity": {
+                                "requiredDuringSchedulingIgnoredDuringExecution": [
+                                    {"labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname"}
+                                ]
+                            }
+                        },
+                        "containers": [
+                            {
+                                "name": "web",
+                                "image": IMAGE,
+                                "command": ["python3", "-c", SERVE],
+                                "securityContext": {
+                                    "allowPrivilegeEscalation": False,
+                                    "readOnlyRootFilesystem": True,
+                                    "capabilities": {"drop": ["ALL"]},
+                                },
+                                "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                                "readinessProbe": {"httpGet": {"path": "/marker", "port": 8000}, "periodSeconds": 1},
+                            }
+                        ],
                     },
                 },
-                "volumeClaimTemplates": [{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
-                                          "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "resources": {"requests": {"storage": "1Gi"}}}}],
+                "volumeClaimTemplates": [
+                    {
+                        "apiVersion": "v1",
+                        "kind": "PersistentVolumeClaim",
+                        "metadata": {"name": "data"},
+                        "spec": {
+                            "accessModes": ["ReadWriteOnce"],
+                            "storageClassName": "",
+                            "resources": {"requests": {"storage": "1Gi"}},
+                        },
+                    }
+                ],
             },
         },
-    ]  # fmt: skip
+    ]
     return objects
 
 
@@ -80,13 +142,22 @@ def pods(lab: Lab) -> dict[str, dict]:
 def ready(lab: Lab) -> dict[str, dict]:
     """Pods by name, when both are ready; else nothing."""
     found = pods(lab)
-    good = [p for p in found.values() if any(c["type"] == "Ready" and c["status"] == "True" for c in p["status"].get("conditions", []))]
+    good = [
+        p
+        for p in found.values()
+        if any(c["type"] == "Ready" and c["status"] == "True" for c in p["status"].get("conditions", []))
+    ]
     return found if len(good) == 2 else {}
 
 
 def fetch(lab: Lab, url: str) -> str:
     """What a client of the lab reads at an address; empty when it cannot."""
-    return lab.run("python3", "-c", f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=3).read().decode())", ok=False).stdout.strip()
+    return lab.run(
+        "python3",
+        "-c",
+        f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=3).read().decode())",
+        ok=False,
+    ).stdout.strip()
 
 
 def fetch_from_pet(lab: Lab, pet: str, url: str) -> str:
@@ -98,12 +169,21 @@ def fetch_from_pet(lab: Lab, pet: str, url: str) -> str:
 def story(nfs_server: Lab):
     lab = nfs_server
     server = lab.state.plan.machine("nfs").ip
-    done = lab.ssh("nfs", """
-        for i in 0 1; do mkdir -p /srv/story/web-$i; echo "pet $i" > /srv/story/web-$i/marker; chown -R 999:999 /srv/story/web-$i; done
-        for i in 0 1; do echo "/srv/story/web-$i 10.213.0.0/24(rw,sync,no_subtree_check,root_squash,fsid=10$i)"; done > /etc/exports.d/story.exports
-        exportfs -ra""")
+    done = lab.ssh(
+        "nfs",
+        """
+        for i in 0 1; do
+            mkdir -p /srv/story/web-$i
+            echo "pet $i" > /srv/story/web-$i/marker
+            chown -R 999:999 /srv/story/web-$i
+            echo "/srv/story/web-$i 10.213.0.0/24(rw,sync,no_subtree_check,root_squash,fsid=10$i)"
+        done > /etc/exports.d/story.exports
+        exportfs -ra""",
+    )
     assert done.rc == 0, done.stderr
-    lab.kubectl("apply", "-f", "-", input_text=json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests(server)}))
+    lab.kubectl(
+        "apply", "-f", "-", input_text=json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests(server)})
+    )
     wait_for("both pets are ready", lambda: ready(lab), 120)
     yield lab
     lab.kubectl("delete", "namespace", NAMESPACE, "--wait=true", timeout_s=180)
@@ -115,7 +195,9 @@ def test_pets_run_on_different_nodes_each_with_its_own_volume(story: Lab) -> Non
     found = pods(story)
     assert {p["spec"]["nodeName"] for p in found.values()} == {"node-1", "node-2"}
     for i in range(2):
-        assert story.kubectl("exec", "-n", NAMESPACE, f"web-{i}", "--", "cat", "/data/marker").stdout.strip() == f"pet {i}"
+        assert (
+            story.kubectl("exec", "-n", NAMESPACE, f"web-{i}", "--", "cat", "/data/marker").stdout.strip() == f"pet {i}"
+        )
 
 
 def test_nodes_mount_nfs_4_2_without_flexfile_layouts(story: Lab) -> None:
@@ -130,13 +212,21 @@ def test_nodes_mount_nfs_4_2_without_flexfile_layouts(story: Lab) -> None:
 
 def test_a_pet_reads_another_by_its_name(story: Lab) -> None:
     for name in ("web-1.pets", f"web-1.pets.{NAMESPACE}.svc.cluster.local"):
-        wait_for(f"web-0 reads http://{name}", lambda n=name: fetch_from_pet(story, "web-0", f"http://{n}:8000/marker") == "pet 1", 40)
+        wait_for(
+            f"web-0 reads http://{name}",
+            lambda n=name: fetch_from_pet(story, "web-0", f"http://{n}:8000/marker") == "pet 1",
+            40,
+        )
 
 
 def test_clients_reach_the_service_by_name_address_and_node_port(story: Lab) -> None:
     service = story.get("service", "-n", NAMESPACE, "web")
     address, port = service["spec"]["clusterIP"], service["spec"]["ports"][0]["nodePort"]
-    for url in (f"http://web.{NAMESPACE}.svc.cluster.local:8000/marker", f"http://{address}:8000/marker", f"http://gateway:{port}/marker"):
+    for url in (
+        f"http://web.{NAMESPACE}.svc.cluster.local:8000/marker",
+        f"http://{address}:8000/marker",
+        f"http://gateway:{port}/marker",
+    ):
         wait_for(f"a client reads {url}", lambda u=url: fetch(story, u) in ("pet 0", "pet 1"), 40)
 
 
@@ -171,6 +261,7 @@ def test_a_kubelet_may_not_touch_another_node(story: Lab) -> None:
 def test_an_image_that_is_not_there_is_told_by_the_node(story: Lab) -> None:
     story.kubectl("run", "-n", NAMESPACE, "nobody", "--image=registry.lab:5000/nobody:1", "--restart=Never")
     try:
+
         def reason() -> str:
             statuses = story.get("pod", "-n", NAMESPACE, "nobody")["status"].get("containerStatuses", [])
             return statuses[0]["state"].get("waiting", {}).get("reason", "") if statuses else ""
@@ -230,12 +321,22 @@ def test_a_cut_one_way_stops_only_that_way(story: Lab) -> None:
 def test_a_node_cut_from_the_nfs_server_waits_and_goes_on(story: Lab) -> None:
     """hard mounts: a write waits for the server instead of failing."""
     node = pods(story)["web-0"]["spec"]["nodeName"]
-    write = "import os; f = os.open('/data/late', os.O_CREAT | os.O_WRONLY | os.O_SYNC); os.write(f, b'late'); print('written')"
+    write = "import os; f = os.open('/data/late', os.O_CREAT | os.O_WRONLY | os.O_SYNC)\n"
+    write += "os.write(f, b'late'); print('written')"
     story.cli("cut", node, "nfs")
     try:
         stuck = story.kubectl("exec", "-n", NAMESPACE, "web-0", "--", "timeout", "3", "python3", "-c", write, ok=False)
         assert "written" not in stuck.stdout
     finally:
         story.cli("heal")
-    wait_for("the write ends", lambda: story.ssh("nfs", "cat /srv/story/web-0/late 2>/dev/null || true").stdout == "late"
-             or "written" in story.kubectl("exec", "-n", NAMESPACE, "web-0", "--", "timeout", "20", "python3", "-c", write, ok=False).stdout, 60)
+    wait_for(
+        "the write ends",
+        lambda: (
+            story.ssh("nfs", "cat /srv/story/web-0/late 2>/dev/null || true").stdout == "late"
+            or "written"
+            in story.kubectl(
+                "exec", "-n", NAMESPACE, "web-0", "--", "timeout", "20", "python3", "-c", write, ok=False
+            ).stdout
+        ),
+        60,
+    )
