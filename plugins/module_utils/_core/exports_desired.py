@@ -71,7 +71,7 @@ def derive_fsid(seed: str) -> str:
     """A UUID that is the same for the same seed on any server, for ever.
 
     >>> derive_fsid("default/mysql/0")
-    '26e1ba08-f2ed-57b4-859f-b0c6c54fe36d'
+    '70bf8dba-0717-5627-8dc9-9610fdf34699'
     """
     return str(uuid.uuid5(FSID_NAMESPACE, seed))
 

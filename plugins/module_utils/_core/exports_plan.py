@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from .errors import Refused
 from .exports import Entry, ParsedFile, Problem, decode, parse_exports, parse_table, printable
-from .exports_clients import Host, same_client
+from .exports_clients import ClientKind, Host, same_client, uncovered
 from .exports_desired import Desired, DesiredExport, render_drop_in
 from .exports_options import ExportOptions, render_table_options, same_options
 from .exports_refusals import refuse_clients, refuse_foreign, refuse_in_use, refuse_lines, refuse_path
@@ -31,6 +31,7 @@ from .exports_steps import (
     render_ownership,
 )
 from .exports_table import EXPORTS_FOLDER, Facts, PathFact, Row, Table, build_table, reading_order
+from .nfs_proc import review_versions
 
 DEFAULT_MODE = 0o755
 
@@ -128,6 +129,13 @@ def plan_exports(desired: Desired, snapshot: Snapshot, *, check_mode: bool = Fal
     refusals = refuse_lines(new_own, len(lines), sum(len(clients) for _path, clients in lines))
     refusals += refuse_foreign(new_own, new_files, facts)
     refusals += [p.describe() for p in table.problems if p.code == "fsid_twice" and _touches(p, desired.file, table)]
+    # Two of our own paths that are one directory; pairs with other files are named above.
+    refusals += [
+        problem.describe()
+        for problem in table.problems
+        if problem.code in ("duplicate", "conflict") and problem.file == desired.file
+        if f"{desired.file}:" in problem.text
+    ]
     for export in desired.exports:
         refusals += refuse_path(export, snapshot)
         refusals += refuse_clients(export, desired, facts)
@@ -205,40 +213,60 @@ def _plan_steps(
     elif after is None and before is not None:
         steps.append(RemoveDropIn(desired.file, before))
     known = parse_table(snapshot.etab or b"")
+    ours = _rows_of(table, desired.file)
+    reason = ""
     if after != before:
         reason = "the drop-in is removed" if after is None else "the drop-in changes"
     else:
-        reason = drift(
-            _rows_of(table, desired.file), _withdrawn(own, table, snapshot.facts), known, snapshot.facts.hosts
-        )
+        reason = "; ".join(differences(ours, _withdrawn(own, table, snapshot.facts), known, snapshot.facts.hosts)[:1])
     if reason:
         steps.append(Reexport(reason))
-        names = {entry.client.casefold() or "*" for entry in known}
-        future = {row.client.casefold(): row.client for row in table.rows}
-        fresh = tuple(sorted(name for key, name in future.items() if key not in names))
-        if fresh and snapshot.running:
-            steps.append(FlushCaches(fresh))
+    names = _unknown_names(ours, known, snapshot) if snapshot.running else ()
+    if names:
+        steps.append(FlushCaches(names))
     return steps
 
 
-def drift(
+def _unknown_names(ours: Sequence[Row], known: Sequence[Entry], snapshot: Snapshot) -> tuple[str, ...]:
+    """Client names that the kernel does not know connected machines by.
+
+    A machine that is connected is known by the names that matched when it connected; an export for another name is
+    refused to it with ENOENT for up to half an hour, and exportfs does not help (case rp-nfs-01). That is so for each
+    name that is new in the table, and, after a run that was killed before it flushed, for a network that covers an
+    address which the kernel knows without it.
+    """
+    table_names = {(entry.client or "*").casefold() for entry in known}
+    names = {row.client for row in ours if row.client.casefold() not in table_names}
+    for row in ours:
+        if row.kind not in (ClientKind.NETWORK, ClientKind.ANYBODY):
+            continue
+        for address, cached in snapshot.known_addresses.items():
+            covered = not uncovered([address], [row.client], {})
+            if covered and not any(same_client(name, row.client, {}) for name in cached):
+                names.add(row.client)
+    return tuple(sorted(names))
+
+
+def differences(
     expected: Sequence[Row],
     withdrawn: Sequence[tuple[str, str]],
     known: Sequence[Entry],
     hosts: Mapping[str, Host | None],
-) -> str:
-    """How the export table differs from what our file says, "" when it does not. One difference is named."""
+) -> list[str]:
+    """How the export table differs from what our file says, each difference a sentence."""
+    found = []
     for row in expected:
         match = _find(row, known, hosts)
         pair = f"{printable(row.path)} for {printable(row.client)}"
         if match is None:
-            return f"{pair} is not in the export table"
-        if not same_options(match.options, row.entry.options):
-            return f"{pair} has other options in the export table: {','.join(render_table_options(match.options))}"
+            found.append(f"{pair} is not in the export table")
+        elif not same_options(match.options, row.entry.options):
+            words = ",".join(render_table_options(match.options))
+            found.append(f"{pair} has other options in the export table: {words}")
     for path, client in withdrawn:
         if any(entry.path == path and same_client(entry.client or "*", client, hosts) for entry in known):
-            return f"{printable(path)} for {printable(client)} is still in the export table"
-    return ""
+            found.append(f"{printable(path)} for {printable(client)} is still in the export table")
+    return found
 
 
 def _find(row: Row, known: Sequence[Entry], hosts: Mapping[str, Host | None]) -> Entry | None:
@@ -308,6 +336,7 @@ def _warnings(desired: Desired, snapshot: Snapshot, table: Table, own: ParsedFil
         warnings.append("exportfs is not installed yet")
     if new_own.entries and not snapshot.running:
         warnings.append("the kernel's NFS server does not run; nothing is served yet")
+    warnings += [text for _code, text in review_versions(snapshot.versions)]
     return list(dict.fromkeys(warnings))
 
 

@@ -36,6 +36,7 @@ class Snapshot:
     ``etab``    the export table of the user space, None when there is none
     ``users``   and ``groups``: the numbers of the names that are wanted; None for one that the server does not know
     ``busy``    per real path the addresses of clients that hold files open there
+    ``known_addresses`` the client names by which the kernel knows each connected address
     ``running`` whether the kernel's server has threads
     """
 
@@ -45,9 +46,11 @@ class Snapshot:
     users: Mapping[str, int | None] = field(default_factory=dict)
     groups: Mapping[str, int | None] = field(default_factory=dict)
     busy: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    known_addresses: Mapping[str, frozenset[str]] = field(default_factory=dict)
     has_folder: bool = True
     has_exportfs: bool = True
     running: bool = False
+    versions: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,424 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plans: what is wanted and what is there, to steps, warnings and refusals. No server, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from ansible_collections.stateful.petset.plugins.module_utils._core.errors import Refused
+from ansible_collections.stateful.petset.plugins.module_utils._core.exports import parse_table
+from ansible_collections.stateful.petset.plugins.module_utils._core.exports_clients import Host
+from ansible_collections.stateful.petset.plugins.module_utils._core.exports_desired import Desired, parse_desired
+from ansible_collections.stateful.petset.plugins.module_utils._core.exports_plan import Plan, differences, plan_exports
+from ansible_collections.stateful.petset.plugins.module_utils._core.exports_steps import (
+    FileText,
+    FlushCaches,
+    MakeDirectory,
+    MakeFolder,
+    Reexport,
+    RemoveDropIn,
+    SetOwnership,
+    Snapshot,
+    WriteDropIn,
+)
+from ansible_collections.stateful.petset.plugins.module_utils._core.exports_table import Facts, PathFact
+
+OWN = "/etc/exports.d/mysql.exports"
+ROW = "sync,wdelay,hide,nocrossmnt,secure,root_squash,no_all_squash,no_subtree_check,secure_locks,acl,no_pnfs"
+DIRECTORY = PathFact("directory", "/srv/a", "ext4", uid=0, gid=0, mode=0o755)
+
+
+def wanted(*exports: dict[str, Any], **others: Any) -> Desired:
+    whole: dict[str, Any] = {
+        "name": "mysql", "state": "present", "purge": True, "withdraw_in_use": False, "machines": None, "exports": []
+    }  # fmt: skip
+    for export in exports:
+        item = {
+            "path": "/srv/a", "state": "present", "clients": [{"client": "192.0.2.0/24", "options": None}],
+            "options": ["rw"], "fsid": "7", "fsid_seed": None, "owner": None, "group": None, "mode": None,
+            "create": False,
+        }  # fmt: skip
+        whole["exports"].append({**item, **export})
+    return parse_desired({**whole, **others})
+
+
+def there(
+    files: Mapping[str, str] | None = None,
+    etab: str = "",
+    paths: Mapping[str, PathFact] | None = None,
+    hosts: Mapping[str, Host | None] | None = None,
+    **others: Any,
+) -> Snapshot:
+    texts = tuple(FileText(name, text.encode()) for name, text in (files or {}).items())
+    facts = Facts(hosts or {}, {"/srv/a": DIRECTORY, **(paths or {})})
+    return Snapshot(files=texts, etab=etab.encode() or None, facts=facts, **{"running": True, **others})
+
+
+def row(path: str = "/srv/a", client: str = "192.0.2.0/24", more: str = "", access: str = "rw") -> str:
+    return f"{path}\t{client}({access},{ROW},fsid=7{more},sec=sys,{access},secure,root_squash,no_all_squash)\n"
+
+
+def applied(desired: Desired, snapshot: Snapshot) -> str:
+    """The drop-in as the plan writes it."""
+    for step in plan_exports(desired, snapshot).steps:
+        if isinstance(step, WriteDropIn):
+            return step.after.decode()
+    raise LookupError("nothing is written")
+
+
+def kinds(plan: Plan) -> list[str]:
+    return [type(step).__name__ for step in plan.steps]
+
+
+def refusal(desired: Desired, snapshot: Snapshot) -> str:
+    with pytest.raises(Refused) as problem:
+        plan_exports(desired, snapshot)
+    assert problem.value.details["refusals"]
+    return str(problem.value)
+
+
+def test_first_run_and_second_run() -> None:
+    desired = wanted({})
+    first = plan_exports(desired, there())
+    assert kinds(first) == ["WriteDropIn", "Reexport", "FlushCaches"]
+    assert first.diff[0]["before"] == ""
+    assert "/srv/a 192.0.2.0/24(rw,sync,no_subtree_check,fsid=7,root_squash)" in first.diff[0]["after"]
+    second = plan_exports(desired, there({OWN: applied(desired, there())}, row()))
+    assert second.steps == ()
+    assert second.diff == ()
+    assert not second.changed
+    assert [(r.path, r.client) for r in second.expected] == [("/srv/a", "192.0.2.0/24")]
+
+
+def test_rp_nfs_05_another_notation_is_no_change() -> None:
+    """Nothing is run either: exportfs would flush what clients use."""
+    text = '"/srv/a/" 192.0.2.0/255.255.255.0(no_subtree_check,fsid=0x7,ro,rw,sync)\n'
+    plan = plan_exports(wanted({}), there({OWN: text}, row(client="192.0.2.0/255.255.255.0"), {"/srv/a/": DIRECTORY}))
+    assert plan.steps == ()
+
+
+def test_a_changed_option_is_a_change_without_restart() -> None:
+    plan = plan_exports(wanted({"options": ["ro"]}), there({OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}, row()))
+    assert kinds(plan) == ["WriteDropIn", "Reexport"]
+    assert "rw" in plan.diff[0]["before"]
+
+
+@pytest.mark.parametrize(
+    ("etab", "word"),
+    [
+        ("", "is not in the export table"),
+        (row(access="ro"), "has other options"),
+        (row(more=",async"), "has other options"),
+    ],
+)
+def test_a_table_that_lags_behind_is_exported_again(etab: str, word: str) -> None:
+    """A run that was killed between writing and exporting heals itself."""
+    plan = plan_exports(wanted({}), there({OWN: applied(wanted({}), there())}, etab))
+    (step,) = (one for one in plan.steps if isinstance(one, Reexport))
+    assert word in step.reason
+    assert not [one for one in plan.steps if isinstance(one, WriteDropIn)]
+
+
+def test_rp_nfs_01_a_new_client_name_needs_a_flush() -> None:
+    """An export with a client name that the table has already needs none."""
+    other = "/srv/z\t192.0.2.0/24(ro)\n"
+    assert kinds(plan_exports(wanted({}), there(etab=other))) == ["WriteDropIn", "Reexport"]
+    plan = plan_exports(wanted({}), there(etab="/srv/z\t198.51.100.0/24(ro)\n"))
+    assert plan.steps[-1] == FlushCaches(("192.0.2.0/24",))
+    assert "FlushCaches" not in kinds(plan_exports(wanted({}), there(running=False)))
+
+
+def test_rp_nfs_01_a_run_killed_before_the_flush() -> None:
+    files = {OWN: applied(wanted({}), there())}
+    stale = {"192.0.2.11": frozenset({"198.51.100.0/24"})}
+    plan = plan_exports(wanted({}), there(files, row(), known_addresses=stale))
+    assert plan.steps == (FlushCaches(("192.0.2.0/24",)),)
+    for fresh in ({"192.0.2.11": frozenset({"198.51.100.0/24", "192.0.2.0/24"})}, {"203.0.113.1": frozenset({"*"})}):
+        assert plan_exports(wanted({}), there(files, row(), known_addresses=fresh)).steps == ()
+
+
+def test_directories() -> None:
+    desired = wanted({"create": True, "owner": "mysql", "group": "999", "mode": "0750"})
+    users = {"users": {"mysql": 999}, "groups": {"999": 999}}
+    missing = PathFact("missing", "/srv/a", "ext4")
+    plan = plan_exports(desired, there(paths={"/srv/a": missing}, **users))
+    assert plan.steps[0] == MakeDirectory("/srv/a", 999, 999, 0o750)
+    assert plan.diff[0] == {
+        "before_header": "/srv/a", "after_header": "/srv/a", "before": "missing\n", "after": "999:999 0750\n"
+    }  # fmt: skip
+    plan = plan_exports(desired, there(paths={"/srv/a": DIRECTORY}, **users))
+    assert plan.steps[0] == SetOwnership("/srv/a", 999, 999, 0o750, "0:0 0755")
+    right = PathFact("directory", "/srv/a", "ext4", uid=999, gid=999, mode=0o750)
+    assert kinds(plan_exports(desired, there(paths={"/srv/a": right}, **users)))[0] == "WriteDropIn"
+    half = PathFact("directory", "/srv/a", "ext4", uid=999, gid=999, mode=0o700)
+    step = plan_exports(desired, there(paths={"/srv/a": half}, **users)).steps[0]
+    assert isinstance(step, SetOwnership)
+    assert (step.uid, step.gid, step.mode) == (None, None, 0o750)
+
+
+def test_the_folder_of_the_drop_ins_is_made() -> None:
+    assert isinstance(plan_exports(wanted({}), there(has_folder=False)).steps[0], MakeFolder)
+
+
+@pytest.mark.parametrize(
+    ("fact", "words"),
+    [
+        (PathFact("missing", "/srv/a"), ["/srv/a does not exist", "create"]),
+        (PathFact("file", "/srv/a"), ["/srv/a is a file, not a directory"]),
+        (PathFact("directory", "/srv/a", "overlay"), ["/srv/a", "overlay", "cannot export"]),
+        (PathFact("directory", "/srv/a", "9p"), ["9p"]),
+        (PathFact("missing", "/srv/a", "overlay"), ["overlay"]),
+    ],
+)
+def test_rp_nfs_08_refused_paths(fact: PathFact, words: list[str]) -> None:
+    said = refusal(wanted({}), there(paths={"/srv/a": fact}))
+    for word in words:
+        assert word in said
+    assert "Nothing was changed" in said
+
+
+def test_fuse_needs_an_identity() -> None:
+    fuse = {"/srv/a": PathFact("directory", "/srv/a", "fuse.sshfs")}
+    assert "fsid" in refusal(wanted({"fsid": "none"}), there(paths=fuse))
+    assert plan_exports(wanted({}), there(paths=fuse)).changed
+
+
+def test_mountpoint_has_to_be_one() -> None:
+    desired = wanted({"options": ["rw", "mp"]})
+    assert "not a mount point" in refusal(desired, there())
+    mounted = PathFact("directory", "/srv/a", "ext4", is_mountpoint=True)
+    assert plan_exports(desired, there(paths={"/srv/a": mounted})).changed
+
+
+def test_all_refusals_at_once() -> None:
+    desired = wanted(
+        {"owner": "nobody-here", "clients": [{"client": "gone.example.org"}]},
+        {"path": "/srv/b", "fsid": "8"},
+    )
+    snapshot = there(
+        paths={"/srv/b": PathFact("missing", "/srv/b")}, hosts={"gone.example.org": None}, users={"nobody-here": None}
+    )
+    with pytest.raises(Refused) as problem:
+        plan_exports(desired, snapshot)
+    assert len(problem.value.details["refusals"]) == 3
+    for word in ("nobody-here", "gone.example.org", "/srv/b"):
+        assert word in str(problem.value)
+
+
+def test_rp_nfs_04_a_name_that_does_not_resolve() -> None:
+    said = refusal(wanted({"clients": [{"client": "gone"}]}), there(hosts={"gone": None}))
+    assert "/srv/a: client gone does not resolve" in said
+
+
+@pytest.mark.parametrize(("place", "winner"), [("/etc/exports", "/etc/exports"), ("/etc/exports.d/z.exports", OWN)])
+def test_rp_nfs_06_another_file_exports_it_differently(place: str, winner: str) -> None:
+    said = refusal(wanted({}), there({place: "/srv/a 192.0.2.0/24(ro)\n"}))
+    for word in (f"{place}:1", OWN, f"{winner} would win", "/srv/a for 192.0.2.0/24"):
+        assert word in said
+
+
+@pytest.mark.parametrize("client", ["192.0.2.0/24", "192.0.2.0/255.255.255.0", "192.0.2.9/24"])
+def test_rp_nfs_06_another_file_exports_it_equally(client: str) -> None:
+    said = refusal(wanted({}), there({"/etc/exports": f"# x\n/srv/a {client}(rw,fsid=7)\n"}))
+    assert "/etc/exports:2" in said
+    assert "remove it there" in said
+
+
+def test_rp_nfs_07_another_file_names_the_machine_otherwise() -> None:
+    hosts = {"client1": Host("client1.example.org", ("192.0.2.11",))}
+    said = refusal(
+        wanted({"clients": [{"client": "192.0.2.11"}]}), there({"/etc/exports": "/srv/a client1(ro)\n"}, hosts=hosts)
+    )
+    assert "/etc/exports:1" in said
+
+
+def test_rp_nfs_07_the_table_has_the_canonical_name() -> None:
+    hosts = {"client1": Host("client1.example.org", ("192.0.2.11",))}
+    desired = wanted({"clients": [{"client": "client1"}]})
+    files = {OWN: applied(desired, there(hosts=hosts))}
+    plan = plan_exports(desired, there(files, row(client="client1.example.org"), hosts=hosts))
+    assert plan.steps == ()
+    assert plan.expected[0].client == "client1.example.org"
+
+
+def test_other_clients_in_another_file_are_fine() -> None:
+    plan = plan_exports(wanted({}), there({"/etc/exports": "/srv/a 198.51.100.0/24(ro)\n"}))
+    assert plan.changed
+    assert plan.foreign == ()
+
+
+def test_two_names_of_one_machine() -> None:
+    hosts = {"client1": Host("client1.example.org", ("192.0.2.11",))}
+    clients = [{"client": "client1"}, {"client": "192.0.2.11"}]
+    assert "name the same machine" in refusal(wanted({"clients": clients}), there(hosts=hosts))
+
+
+def test_an_identity_that_another_file_has() -> None:
+    said = refusal(wanted({}), there({"/etc/exports": "/srv/z 198.51.100.1(ro,fsid=7)\n"}))
+    assert "fsid 7" in said
+    assert "/etc/exports:1" in said
+
+
+def test_two_links_to_one_directory() -> None:
+    paths = {"/srv/b": PathFact("directory", "/srv/a", "ext4")}
+    said = refusal(wanted({}, {"path": "/srv/b", "fsid": "8"}), there(paths=paths))
+    assert f"{OWN}:4: /srv/a is exported to 192.0.2.0/24 here" in said
+
+
+def test_rp_nfs_12_nodes_that_are_not_let_in() -> None:
+    machines = [
+        {"name": "node-1", "addresses": ["192.0.2.11", "2001:db8::11"]},
+        {"name": "n2", "addresses": ["192.0.2.12"]},
+    ]
+    said = refusal(wanted({}, machines=machines), there())
+    assert "no client entry lets in node-1 (2001:db8::11)" in said
+    assert "n2" not in said
+    clients = [{"client": "192.0.2.0/24"}, {"client": "2001:db8::/64"}]
+    assert plan_exports(wanted({"clients": clients}, machines=machines), there()).changed
+
+
+BUSY = {"/srv/a": ("192.0.2.11",)}
+
+
+@pytest.mark.parametrize(
+    ("desired", "what"),
+    [
+        (wanted(state="absent"), "withdrawn for 192.0.2.11"),
+        (wanted({"options": ["ro"]}), "made read-only for 192.0.2.11"),
+        (wanted({"clients": [{"client": "198.51.100.0/24"}]}), "withdrawn for 192.0.2.11"),
+        (wanted({"path": "/srv/b", "fsid": "8"}), "withdrawn for 192.0.2.11"),
+    ],
+)
+def test_rp_nfs_09_in_use(desired: Desired, what: str) -> None:
+    files = {OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}
+    paths = {"/srv/b": PathFact("directory", "/srv/b", "ext4")}
+    said = refusal(desired, there(files, row(), paths, busy=BUSY))
+    assert what in said
+    assert "withdraw_in_use" in said
+
+
+def test_rp_nfs_09_in_use_but_not_harmed() -> None:
+    files = {OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}
+    narrower = wanted({"clients": [{"client": "192.0.2.11"}]})
+    assert plan_exports(narrower, there(files, row(), busy=BUSY)).changed
+    forced = wanted(state="absent", withdraw_in_use=True)
+    assert kinds(plan_exports(forced, there(files, row(), busy=BUSY))) == ["RemoveDropIn", "Reexport"]
+    idle = {"/srv/a": ("203.0.113.5",)}
+    assert plan_exports(wanted(state="absent"), there(files, row(), busy=idle)).changed
+
+
+def test_absent_removes_the_file_and_nothing_else() -> None:
+    files = {OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}
+    plan = plan_exports(wanted(state="absent"), there(files, row()))
+    assert kinds(plan) == ["RemoveDropIn", "Reexport"]
+    assert "data stay" in plan.steps[0].describe()
+    assert plan.withdrawn == (("/srv/a", "192.0.2.0/24"),)
+    assert plan.diff[0]["after"] == ""
+    assert plan_exports(wanted(state="absent"), there()).steps == ()
+
+
+def test_absent_of_one_path_keeps_the_others() -> None:
+    files = {OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n/srv/b 192.0.2.0/24(rw,fsid=8) *(ro)\n"}
+    plan = plan_exports(wanted({}, state="absent"), there(files, row()))
+    assert [(r.path, r.client) for r in plan.expected] == [("/srv/b", "192.0.2.0/24"), ("/srv/b", "*")]
+    assert plan.withdrawn == (("/srv/a", "192.0.2.0/24"),)
+
+
+def test_purge() -> None:
+    files = {OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n/srv/b 192.0.2.0/24(rw,fsid=8)\n"}
+    assert "/srv/b" not in applied(wanted({}), there(files, row()))
+    kept = plan_exports(wanted({}, purge=False), there(files, row() + row("/srv/b").replace("fsid=7", "fsid=8")))
+    assert kept.steps == ()
+
+
+def test_a_client_that_another_file_also_names_is_not_withdrawn() -> None:
+    files = {OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n", "/etc/exports.d/z.exports": "/srv/a 192.0.2.0/24(ro)\n"}
+    assert plan_exports(wanted(state="absent"), there(files, row())).withdrawn == ()
+
+
+def test_rp_nfs_03_broken_foreign_files_are_named() -> None:
+    files = {"/etc/exports": "# x\n/srv/x 192.0.2.1(ro, rw)\n/srv/y 192.0.2.1(ro)\n"}
+    plan = plan_exports(wanted({}), there(files))
+    assert plan.changed
+    assert [(problem.file, problem.line) for problem in plan.foreign] == [("/etc/exports", 2)]
+    unreadable = there()
+    broken = Snapshot(
+        files=(FileText("/etc/exports.d/x.exports", None, "No such file or directory"),), facts=unreadable.facts
+    )
+    assert "x.exports: cannot be read" in plan_exports(wanted({}), broken).foreign[0].describe()
+
+
+def test_rp_nfs_02_foreign_blank_trap_is_a_warning() -> None:
+    plan = plan_exports(wanted({}), there({"/etc/exports": "/srv/z 192.0.2.0/24 (rw,insecure)\n"}))
+    assert [text for text in plan.warnings if "/etc/exports:1:" in text and "whole world" in text]
+
+
+def test_our_own_file_broken_by_hand_is_written_anew() -> None:
+    plan = plan_exports(wanted({}), there({OWN: "/srv/a 192.0.2.0/24(rw,fsid=7,nonsense)\n"}, row()))
+    assert kinds(plan)[0] == "WriteDropIn"
+    assert any("broken by hand" in text for text in plan.warnings)
+
+
+@pytest.mark.parametrize(
+    ("export", "word"),
+    [
+        ({"clients": [{"client": "*"}]}, "whole world"),
+        ({"clients": [{"client": "::/0"}]}, "whole world"),
+        ({"options": ["no_root_squash"]}, "no_root_squash"),
+        ({"options": ["async"]}, "async"),
+        ({"options": ["insecure"]}, "insecure"),
+        ({"options": ["pnfs"]}, "pnfs"),
+        ({"options": ["subtree_check"]}, "subtree_check"),
+        ({"clients": [{"client": "192.0.2.9/24"}]}, "whole network"),
+        ({"clients": [{"client": "192.0.2.*"}]}, "host names"),
+        ({"options": ["rw", "all_squash", "anonuid=999"]}, "belongs to 0, but requests of 192.0.2.0/24 act as 999"),
+    ],
+)
+def test_warnings(export: dict[str, Any], word: str) -> None:
+    assert any(word in text for text in plan_exports(wanted(export), there()).warnings)
+
+
+def test_a_sound_export_draws_no_warning() -> None:
+    assert plan_exports(wanted({}), there(versions={"3": False, "4.0": False, "4.1": True})).warnings == ()
+
+
+def test_more_warnings() -> None:
+    assert any("NFSv3" in text for text in plan_exports(wanted({}), there(versions={"3": True})).warnings)
+    link = {"/srv/a": PathFact("directory", "/data/a", "ext4")}
+    assert any("mount /data/a" in text for text in plan_exports(wanted({}), there(paths=link)).warnings)
+    memory = {"/srv/a": PathFact("directory", "/srv/a", "tmpfs")}
+    assert any("restarts" in text for text in plan_exports(wanted({}), there(paths=memory)).warnings)
+    assert any("does not run" in text for text in plan_exports(wanted({}), there(running=False)).warnings)
+    nested = there({"/etc/exports": "/srv *(ro)\n"})
+    assert any("inside /srv" in text for text in plan_exports(wanted({}), nested).warnings)
+
+
+def test_without_packages_only_check_mode_has_a_plan() -> None:
+    bare = there(has_exportfs=False, has_folder=False, running=False)
+    assert "nfs-kernel-server" in refusal(wanted({}), bare)
+    plan = plan_exports(wanted({}), bare, check_mode=True)
+    assert kinds(plan) == ["MakeFolder", "WriteDropIn", "Reexport"]
+    assert any("not installed" in text for text in plan.warnings)
+
+
+def test_differences_after_applying() -> None:
+    plan = plan_exports(wanted({}), there())
+    assert differences(plan.expected, (), parse_table(row().encode()), {}) == []
+    assert len(differences(plan.expected, (("/srv/z", "*"),), parse_table(b"/srv/z\t*(ro)\n"), {})) == 2
+
+
+def test_every_step_is_described() -> None:
+    steps = [
+        MakeFolder("/etc/exports.d"),
+        MakeDirectory("/a", 1, None, 0o750),
+        SetOwnership("/a", None, 2, None, "0:0 0755"),
+        WriteDropIn(OWN, None, b"x"),
+        RemoveDropIn(OWN, b"x"),
+        Reexport("why"),
+        FlushCaches(("*",)),
+    ]
+    texts = [step.describe() for step in steps]
+    assert texts[1] == "make directory /a (1:- 0750)"
+    assert len(set(texts)) == len(steps)
