@@ -64,17 +64,22 @@ def clear() -> None:
     Path("/etc/exports").write_text("")
 
 
-def ask(question: dict) -> dict:
-    """Put the files in place, run `exportfs -ra`, read the table back."""
+def arrange(question: dict) -> None:
+    """Put the files in place."""
     clear()
     for directory in question.get("directories", []):
         os.makedirs(directory, exist_ok=True)
     Path("/etc/hosts").write_text(QUIET_HOSTS + question.get("hosts", ""))
     Path("/etc/netgroup").write_text(question.get("netgroup", ""))
-    for one in question["files"]:
+    for one in question.get("files", []):
         Path(one["name"]).write_bytes(one["text"].encode("latin-1"))
     if question.get("also"):
         sh("bash", "-ec", question["also"])
+
+
+def ask(question: dict) -> dict:
+    """Put the files in place, run `exportfs -ra`, read the table back."""
+    arrange(question)
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
     ran = subprocess.run([*EXPORTFS, "-ra"], capture_output=True, env=environment, stdin=subprocess.DEVNULL)
     etab = Path("/var/lib/nfs/etab").read_bytes() if Path("/var/lib/nfs/etab").exists() else b""
