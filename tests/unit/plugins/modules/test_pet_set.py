@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.stateful.petset.plugins.module_utils import _pet_set
 from ansible_collections.stateful.petset.plugins.module_utils._core import kinds
 from ansible_collections.stateful.petset.plugins.module_utils._core.errors import (
@@ -28,6 +26,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._io.kube import Ku
 from ansible_collections.stateful.petset.plugins.module_utils._io.kubeauth import Answer
 from ansible_collections.stateful.petset.plugins.modules import pet_set, pet_set_info
 from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock, FakeCluster
+from ansible_collections.stateful.petset.tests.unit.fakes.module import FakeModule, checked
 from ansible_collections.stateful.petset.tests.unit.fakes.pets import (
     BOOT_FILES,
     Controller,
@@ -36,36 +35,6 @@ from ansible_collections.stateful.petset.tests.unit.fakes.pets import (
     server_uuid,
     volume_of,
 )
-
-
-class FakeModule:
-    _name = "pet_set"
-    _verbosity = 0
-
-    def __init__(self, params: Mapping[str, Any], check_mode: bool, diff: bool) -> None:
-        self.params = params
-        self.check_mode = check_mode
-        self._diff = diff
-        self.no_log_values: set[str] = set()
-        self.logged: list[str] = []
-
-    def fail_json(self, msg: str, **kwargs: Any) -> NoReturn:
-        raise AssertionError(msg)
-
-    def exit_json(self, **kwargs: Any) -> NoReturn:
-        raise AssertionError("the caller ends the module")
-
-    def warn(self, warning: str) -> None:
-        raise AssertionError(warning)
-
-    def log(self, msg: str) -> None:
-        self.logged.append(msg)
-
-    def run_command(self, args: Any, **kwargs: Any) -> tuple[int, str, str]:
-        assert kwargs.pop("handle_exceptions") is False
-        assert not kwargs
-        done = subprocess.run(args, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout, done.stderr
 
 
 class World:
@@ -90,11 +59,8 @@ class World:
         )
 
     def _run(self, spec: Any, body: Any, given: dict[str, Any], check: bool, diff: bool) -> dict[str, Any]:
-        checked = ArgumentSpecValidator(spec).validate(
-            {key: value for key, value in given.items() if value is not None}
-        )
-        assert not checked.error_messages, checked.error_messages
-        self.module = FakeModule(checked.validated_parameters, check, diff)
+        options = checked(spec, {key: value for key, value in given.items() if value is not None})
+        self.module = FakeModule(options, check, diff)
         self.client = self.cluster.client(self.clock)
         self.partial = {"changed": False}
         result: dict[str, Any] = {**self.partial, **body(self.module, self.client, self.partial)}

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module pet_set against a real API server and the real controllers; only the kubelet is played by the test."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import urllib.error
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.stateful.petset.plugins.module_utils import _pet_set
+from ansible_collections.stateful.petset.plugins.module_utils._core.errors import (
+    FieldConflict,
+    Invalid,
+    Refused,
+    TimedOut,
+)
+from ansible_collections.stateful.petset.plugins.module_utils._core.manifests import render_statefulset
+from ansible_collections.stateful.petset.plugins.module_utils._io.kube import KubeClient
+from ansible_collections.stateful.petset.plugins.modules import pet_set
+from ansible_collections.stateful.petset.tests.unit.fakes.module import FakeModule, checked
+from ansible_collections.stateful.petset.tests.unit.fakes.pets import BOOT_FILES, server_uuid, spec_with
+
+from tests.api.cluster import ADMIN_TOKEN, Cluster
+from tests.api.conftest import client_for
+
+pytestmark = pytest.mark.api
+
+MERGE = "application/merge-patch+json"
+BROKEN = "registry.invalid/mysql:broken"
+
+
+class Kubelet(threading.Thread):
+    """Binds the pods of a namespace to a node that never runs anything, and writes the status that a kubelet would."""
+
+    def __init__(self, api: Cluster, namespace: str) -> None:
+        super().__init__(daemon=True)
+        self.api = api
+        self.namespace = namespace
+        self.node = f"{namespace}-node"
+        self.failure: BaseException | None = None
+        self._end = threading.Event()
+        ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
+        api.request("POST", "/api/v1/nodes", {"metadata": {"name": self.node}, "status": {"conditions": [ready]}})
+
+    def run(self) -> None:
+        while not self._end.wait(0.15):
+            try:
+                self._sync()
+            except urllib.error.HTTPError as problem:
+                if problem.code not in (404, 409):
+                    self.failure = problem
+                    return
+            except OSError:  # the API is away for a moment
+                continue
+
+    def stop(self) -> None:
+        self._end.set()
+        self.join(20)
+        with contextlib.suppress(urllib.error.HTTPError):
+            self.api.request("DELETE", f"/api/v1/nodes/{self.node}")
+        if self.failure is not None:
+            raise self.failure
+
+    def _sync(self) -> None:
+        path = f"/api/v1/namespaces/{self.namespace}/pods"
+        for pod in self.api.request("GET", path)["items"]:
+            name = pod["metadata"]["name"]
+            if pod["metadata"].get("deletionTimestamp"):
+                self.api.request("DELETE", f"{path}/{name}", {"gracePeriodSeconds": 0})
+            elif not pod["spec"].get("nodeName"):
+                target = {"apiVersion": "v1", "kind": "Node", "name": self.node}
+                self.api.request("POST", f"{path}/{name}/binding", {"metadata": {"name": name}, "target": target})
+            elif not (pod.get("status") or {}).get("containerStatuses"):
+                self.api.request("PATCH", f"{path}/{name}/status", {"status": self._status(pod)}, MERGE)
+
+    def _status(self, pod: dict[str, Any]) -> dict[str, Any]:
+        image = pod["spec"]["containers"][0]["image"]
+        ordinal = int(pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"])
+        works = image != BROKEN
+        told = f"petset: prepared: ordinal={ordinal} server_uuid={server_uuid(ordinal)} generation=1 data=known"
+        container = {"name": "mysqld", "image": image, "imageID": "", "ready": works, "restartCount": 0}
+        state: dict[str, Any] = {"running": {}} if works else {"waiting": {"reason": "ImagePullBackOff"}}
+        prepare = {"name": "prepare", "image": image, "imageID": "", "ready": works, "restartCount": 0}
+        ended = {"exitCode": 0, "message": told} if works else None
+        return {
+            "phase": "Running" if works else "Pending",
+            "podIP": f"10.9.0.{ordinal + 1}",
+            "conditions": [{"type": "Ready", "status": str(works)}],
+            "containerStatuses": [{**container, "state": state}],
+            "initContainerStatuses": [{**prepare, "state": {"terminated": ended} if ended else state}],
+        }
+
+
+class World:
+    """A namespace with claims; each ``run`` is a task with a client of its own."""
+
+    def __init__(self, api: Cluster, namespace: str) -> None:
+        self.api = api
+        self.namespace = namespace
+        self.client = client_for(api, ADMIN_TOKEN)
+        self.partial: dict[str, Any] = {}
+        self._position = 0
+
+    def path(self, plural: str, name: str = "", group: str = "") -> str:
+        root = f"/apis/{group}" if group else "/api/v1"
+        return f"{root}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
+
+    def make_claims(self, count: int) -> None:
+        for ordinal in range(count):
+            volume, claim = f"{self.namespace}-mysql-{ordinal}", f"db-mysql-{ordinal}"
+            common = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
+            spec = {
+                **common,
+                "capacity": {"storage": "10Gi"},
+                "persistentVolumeReclaimPolicy": "Retain",
+                "claimRef": {"namespace": self.namespace, "name": claim},
+                "nfs": {"server": "192.0.2.10", "path": f"/srv/{ordinal}"},
+            }
+            self.api.request("POST", "/api/v1/persistentvolumes", {"metadata": {"name": volume}, "spec": spec})
+            wanted = {**common, "volumeName": volume, "resources": {"requests": {"storage": "10Gi"}}}
+            self.api.request("POST", self.path("persistentvolumeclaims"), {"metadata": {"name": claim}, "spec": wanted})
+
+    def run(self, *, check: bool = False, **options: Any) -> dict[str, Any]:
+        given = {"name": "mysql", "namespace": self.namespace, "image": "mysql:8.4", "boot_files": BOOT_FILES}
+        module = FakeModule(checked(pet_set.argument_spec(), {**given, "wait_timeout": 60, **options}), check, True)
+        self.client = client_for(self.api, ADMIN_TOKEN)
+        self._position = self.api.audit_position()
+        self.partial = {"changed": False}
+        result: dict[str, Any] = {**self.partial, **_pet_set.run_pet_set(module, self.client, self.partial)}
+        return result
+
+    def writes(self) -> list[str]:
+        return self.api.audited_writes(self._position)
+
+    def set(self) -> dict[str, Any]:
+        live: dict[str, Any] = self.api.request("GET", self.path("statefulsets", "mysql", "apps/v1"))
+        return live
+
+    def pods(self) -> dict[str, str]:
+        return {
+            one["metadata"]["name"]: one["metadata"]["uid"]
+            for one in self.api.request("GET", self.path("pods"))["items"]
+        }
+
+
+@pytest.fixture
+def world(api: Cluster, namespace: str) -> Iterator[World]:
+    world = World(api, namespace)
+    world.make_claims(2)
+    kubelet = Kubelet(api, namespace)
+    kubelet.start()
+    yield world
+    with contextlib.suppress(urllib.error.HTTPError):
+        api.request("DELETE", world.path("statefulsets", "mysql", "apps/v1"))
+    kubelet.stop()
+
+
+def test_the_second_run_writes_nothing_and_asks_little(world: World) -> None:
+    first = world.run(
+        resources={"requests": {"cpu": "0.5", "memory": "1024Mi"}, "limits": {"memory": "1Gi"}},
+        tolerations=[{"key": "db", "value": "x", "effect": "NoSchedule"}],
+        node_selector={},
+        env={"TZ": "UTC", "EMPTY": ""},
+        client_service={"type": "NodePort"},
+        min_ready=0,
+    )
+    assert first["changed"]
+    assert len(world.writes()) == 11
+    again: dict[str, Any] = {
+        "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}},
+        "tolerations": [{"key": "db", "value": "x", "effect": "NoSchedule"}],
+        "env": {"TZ": "UTC", "EMPTY": ""},
+        "client_service": {"type": "NodePort"},
+    }
+    second = world.run(**again)
+    assert second["actions"] == []
+    assert not second["changed"]
+    assert world.writes() == []
+    kinds = Counter(one.path.rpartition(f"/{world.namespace}/")[2].split("/")[0] for one in world.client.requests)
+    assert max(kinds.values()) <= 3, kinds
+    assert world.run(check=True, **again)["diff"] == {"before": {}, "after": {}}
+
+
+def test_each_change_is_one_write_and_then_none(world: World) -> None:
+    world.run()
+    changes: list[tuple[dict[str, Any], list[str]]] = [
+        ({"labels": {"team": "x"}, "update_strategy": "OnDelete"}, ["patch"] * 8),
+        ({"mysql_config": {"max_connections": 7}, "update_strategy": "OnDelete"}, ["patch"] * 8),
+        ({"mysql_config": {"max_connections": 7}}, ["patch"]),
+        ({"node_selector": {}, "termination_grace": 60}, ["patch"] * 2),
+        ({"client_service": {"annotations": {"a": 1}}}, ["patch"] * 2),
+    ]
+    for options, _writes in changes:
+        assert world.run(**options)["changed"], options
+        assert world.writes() != []
+        result = world.run(**options)
+        assert result["actions"] == [], options
+        assert world.writes() == []
+
+
+def test_rp_ans_01_check_mode_where_not_even_the_namespace_is(api: Cluster, client: KubeClient) -> None:
+    world = World(api, "not-there")
+    result = world.run(check=True, create_namespace=True)
+    assert result["changed"]
+    assert result["actions"][0] == "create Namespace not-there"
+    assert world.writes() == []
+
+
+def test_pods_are_admitted_under_pod_security_restricted(world: World) -> None:
+    label = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    world.api.request("PATCH", f"/api/v1/namespaces/{world.namespace}", label, MERGE)
+    assert world.run()["ready"]
+
+
+def test_rp_sts_01_immutable_fields(world: World) -> None:
+    world.run()
+    with pytest.raises(Refused, match=r"spec\.serviceName is 'db', wanted 'peers'"):
+        world.run(service="peers", image="mysql:9.7")
+    assert world.writes() == []
+    # The table of what cannot be changed is the API server's own.
+    live = spec_with(namespace=world.namespace)
+    for name, value in (
+        ("serviceName", "peers"),
+        ("podManagementPolicy", "OrderedReady"),
+        ("selector", {"matchLabels": {"x": "y"}}),
+        ("volumeClaimTemplates", []),
+    ):
+        manifest = render_statefulset(live)
+        manifest["spec"][name] = value
+        if name == "selector":
+            manifest["spec"]["template"]["metadata"]["labels"]["x"] = "y"
+        with pytest.raises(Invalid, match="spec"):
+            world.client.apply(manifest, dry_run=True)
+
+
+def test_rp_sts_01_a_set_made_anew_keeps_its_pods(world: World) -> None:
+    world.run()
+    pods, uid = world.pods(), world.set()["metadata"]["uid"]
+    result = world.run(size="20Gi", recreate="orphan")
+    assert result["actions"][0].startswith("orphan")
+    assert world.pods() == pods
+    assert world.set()["metadata"]["uid"] != uid
+    assert not world.run(size="20Gi")["changed"]
+
+
+def test_rp_sts_02_a_broken_roll_out_is_named_and_healed(world: World) -> None:
+    world.run()
+    with pytest.raises(TimedOut, match="ImagePullBackOff") as problem:
+        world.run(image=BROKEN, wait_timeout=12)
+    assert "mysql-1" in str(problem.value)
+    pods = world.pods()
+    result = world.run(image="mysql:8.4")
+    assert result["ready"]
+    # The pet that was not reached by the broken template has never been touched.
+    assert world.pods()["mysql-0"] == pods["mysql-0"]
+    assert world.pods()["mysql-1"] != pods["mysql-1"]
+    assert not world.run()["changed"]
+
+
+def test_rp_sts_07_values_of_the_wrong_kind(world: World) -> None:
+    world.run(labels={"flag": True}, pod_annotations={"port": 8181}, env={"FLAG": True}, replicas="2")
+    pod = world.set()["spec"]["template"]
+    assert world.set()["metadata"]["labels"]["flag"] == "true"
+    assert pod["metadata"]["annotations"]["port"] == "8181"
+    assert {"name": "FLAG", "value": "true"} in pod["spec"]["containers"][0]["env"]
+
+
+def test_rp_sts_08_somebody_scaled_the_set(world: World) -> None:
+    world.run()
+    scale = world.path("statefulsets", "mysql/scale", "apps/v1") + "?fieldManager=autoscaler"
+    world.api.request("PATCH", scale, {"spec": {"replicas": 3}}, MERGE)
+    with pytest.raises(Refused, match="it has 3 pets, 2 are wanted"):
+        world.run()
+    assert world.writes() == []
+    world.api.request("PATCH", scale, {"spec": {"replicas": 1}}, MERGE)
+    with pytest.raises(FieldConflict) as problem:
+        world.run()
+    assert "autoscaler" in str(problem.value)
+    assert ".spec.replicas" in str(problem.value)
+    assert world.run(force_conflicts=True)["ready"]
+
+
+def test_rp_dns_01_names_before_readiness_are_repaired(world: World) -> None:
+    world.run()
+    service = world.path("services", "db")
+    world.api.request("PATCH", service, {"spec": {"publishNotReadyAddresses": False}}, MERGE)
+    assert world.run()["actions"] == [f"update Service {world.namespace}/db (.spec.publishNotReadyAddresses)"]
+    assert world.api.request("GET", service)["spec"]["publishNotReadyAddresses"] is True
+    assert not world.run()["changed"]
+
+
+def test_absent_and_present_again(world: World) -> None:
+    world.run()
+    path = world.path("secrets", "mysql-secret")
+    secret = world.api.request("GET", path)["data"]
+    assert world.run(state="absent")["changed"]
+    assert world.pods() == {}
+    assert not world.run(state="absent")["changed"]
+    assert world.writes() == []
+    assert len(world.api.request("GET", world.path("persistentvolumeclaims"))["items"]) == 2
+    assert world.run()["ready"]
+    assert world.api.request("GET", path)["data"] == secret
+
+
+def test_an_api_server_that_dies_in_the_middle(api: Cluster, world: World) -> None:
+    world.run(wait=False)
+    api.stop_api()
+    threading.Timer(1.0, api.start_api).start()
+    assert world.run()["ready"]
+    assert not world.run()["changed"]
