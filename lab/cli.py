@@ -21,7 +21,7 @@ from lab.state import LabState, folder
 EPILOG = """\
 a first day with it:
   python3 -m lab doctor --fix          what this host lacks, installed
-  python3 -m lab up                    two nodes, an NFS machine, a control plane (the first time builds all: 12 min at most)
+  python3 -m lab up                    two nodes, an NFS machine, a control plane (12 min at most the first time)
   python3 -m lab status
   python3 -m lab kubectl get nodes
   python3 -m lab run -- ansible all -m ping
