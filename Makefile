@@ -48,13 +48,15 @@ lab: ## bring the lab up and show it: a real Kubernetes and an NFS server on thi
 	$(PYTHON) -m lab status
 
 .PHONY: site
-site: lab built ## run the site playbook on the lab (ARGS='--check --diff' for a look only)
+site: ## run the site playbook on the lab (ARGS='--check --diff' for a look only)
 	$(call need,playbooks/site.yml)
+	@$(MAKE) --no-print-directory lab built
 	$(PLAY) stateful.petset.site $(ARGS)
 
 .PHONY: status
-status: lab built ## show every pet of the lab in one table
+status: ## show every pet of the lab in one table
 	$(call need,playbooks/status.yml)
+	@$(MAKE) --no-print-directory lab built
 	$(PLAY) stateful.petset.status $(ARGS)
 
 .PHONY: demo
