@@ -212,6 +212,7 @@ def _until_carried_out(
         if options.check_mode:
             all_steps[:] = plan.steps
             return snapshot, plan
+        before = len(all_steps)
         try:
             apply_plan(client, plan, done)
         except (errors.AlreadyExists, errors.Conflict):
@@ -221,6 +222,8 @@ def _until_carried_out(
         except errors.Forbidden as problem:
             raise _with_objects(problem, plan) from problem
         else:
+            # Pets are done side by side; the result has the order of the plan.
+            all_steps[before:] = plan.steps
             return snapshot, plan
 
 

@@ -225,7 +225,7 @@ class FakeCluster:
         if verb == "patch" and content_type.startswith("application/apply-patch"):
             return 200, self._apply(kind, namespace, live, body, manager, query.get("force") == "true", dry_run)
         if verb == "patch":
-            wanted = _patched(live, body) if "json-patch" in content_type else merged(live, body)
+            wanted = _patched(live, body) if "json-patch" in content_type else _without_empty(merged(live, body))
         else:
             wanted = {**copy.deepcopy(body), "kind": kind.kind, "apiVersion": kind.api_version}
             wanted.setdefault("status", copy.deepcopy(live.get("status", {})))
@@ -556,7 +556,7 @@ def _default(kind: Kind, made: dict[str, Any]) -> None:
 
 def _canonical(text: str) -> str:
     """As the server rewrites quantities: binary units stay binary; plain numbers stay."""
-    if text.isdigit():
+    if text.isdigit() or (any(char in text for char in "eE") and text[-1].isdigit()):
         return text
     exact = parse_quantity(text)
     if exact.denominator != 1 or text.endswith("i") or "i" in text:
@@ -571,6 +571,11 @@ def _canonical(text: str) -> str:
 def _request(spec: Json) -> Fraction:
     text = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
     return parse_quantity(str(text)) if text else Fraction(0)
+
+
+def _without_empty(wanted: Json) -> Json:
+    """As the real server: a map of the object that is empty afterwards is left out."""
+    return {key: value for key, value in wanted.items() if value != {} or key in ("spec", "status")}
 
 
 def _patched(live: Json, patch: Json) -> Json:

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One API server for the whole run, a namespace of its own for each test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import pytest
+from ansible_collections.stateful.petset.plugins.module_utils._core.kubeconfig import resolve_settings
+from ansible_collections.stateful.petset.plugins.module_utils._io.kube import KubeClient, RetryPolicy
+from ansible_collections.stateful.petset.plugins.module_utils._io.kubeauth import HttpTransport, find_connection
+
+from tests.api.cluster import ADMIN_TOKEN, Cluster, running_cluster
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A real API server with etcd and the controllers, without nodes."""
+    version = os.environ.get("PETSET_API_KUBERNETES", "1.36")
+    with running_cluster(tmp_path_factory.mktemp("api"), version) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def namespace(api: Cluster) -> Iterator[str]:
+    """A namespace that nobody else uses. What is cluster-wide in a test should carry its name."""
+    name = f"t{os.getpid()}-{next(_numbers)}"
+    api.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    yield name
+    for volume in api.request("GET", "/api/v1/persistentvolumes")["items"]:
+        if volume["metadata"]["name"].startswith(name):
+            api.request("DELETE", f"/api/v1/persistentvolumes/{volume['metadata']['name']}")
+
+
+@pytest.fixture
+def client(api: Cluster) -> KubeClient:
+    """The collection's own client as the administrator."""
+    return client_for(api, ADMIN_TOKEN)
+
+
+def client_for(api: Cluster, token: str, **retry: float) -> KubeClient:
+    """The collection's own client with a token; counts from zero."""
+    settings = resolve_settings({"host": api.host, "api_key": token, "ca_cert": str(api.ca)}, {})
+    transport = HttpTransport(
+        find_connection(settings, {}), run_command=no_plugin, register_secret=lambda _secret: None
+    )
+    return KubeClient(transport, retry=RetryPolicy(**retry))
+
+
+def no_plugin(*_args: object) -> tuple[int, str, str]:
+    """No credential plugin is run here."""
+    raise AssertionError("no plugin is expected")
