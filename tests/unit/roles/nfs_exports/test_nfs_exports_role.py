@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role without a server: what it computes, what it refuses, and the settings it writes."""
+
+from __future__ import annotations
+
+import configparser
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+
+from tools.common import ROOT
+
+ROLE = ROOT / "roles" / "nfs_exports"
+# name of the host -> its variables, and words of the message; none for input that is accepted
+INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "good": ({"nfs_exports_managed": False, "nfs_exports_server": "nfs"}, []),
+    "ordinals": (
+        {
+            "nfs_exports_managed": False, "nfs_exports_server": "nfs", "nfs_exports_ordinals": [4, 1],
+            "nfs_exports_path": "/data/{pet}", "nfs_exports_set": "m",
+        },
+        [],
+    ),
+    "relative": ({"nfs_exports_path": "srv/{ordinal}"}, ["nfs_exports_path", '"srv/{ordinal}"', "absolute"]),
+    "one-for-all": ({"nfs_exports_path": "/srv/x"}, ["nfs_exports_path", '"/srv/x"', "{ordinal}"]),
+    "no-pets": ({"nfs_exports_replicas": 0}, ["nfs_exports_replicas: 0", "at least one"]),
+    "negative": ({"nfs_exports_replicas": -1}, ["nfs_exports_replicas: -1", "at least one"]),
+    "twice": ({"nfs_exports_ordinals": [1, 1]}, ["nfs_exports_ordinals: [1, 1]"]),
+    "no-clients": ({}, ["nfs_exports_clients", "192.0.2.0/24"]),
+    "no-address": ({"nfs_exports_managed": False}, ["nfs_exports_server", "nfs_exports_managed=false"]),
+    "long-lease": ({"nfs_exports_clients": ["*"], "nfs_exports_lease_time": 100}, ["nfs_exports_lease_time: 100"]),
+    "short-grace": ({"nfs_exports_clients": ["*"], "nfs_exports_grace_time": 29}, ["nfs_exports_grace_time: 29"]),
+    "choice": ({"nfs_exports_restart": "maybe"}, ["nfs_exports_restart", "maybe", "when_idle"]),
+    "word": ({"nfs_exports_replicas": "two"}, ["nfs_exports_replicas", "two"]),
+}  # fmt: skip
+PLAY = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - block:
+        - ansible.builtin.include_role:
+            name: stateful.petset.nfs_exports
+            public: true
+        - ansible.builtin.copy:
+            dest: "{{ out }}/{{ inventory_hostname }}.json"
+            mode: "0644"
+            content: "{{ {'pets': __nfs_exports_pets, 'name': nfs_exports_name} | to_json }}"
+      rescue:
+        - ansible.builtin.copy:
+            dest: "{{ out }}/{{ inventory_hostname }}.json"
+            mode: "0644"
+            content: "{{ {'msg': ansible_failed_result | to_json} | to_json }}"
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What the role says to each of the inputs, in one run of ansible-playbook."""
+    folder = tmp_path_factory.mktemp("role")
+    spec = importlib.util.find_spec("ansible_collections.stateful.petset")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    collections = Path(spec.submodule_search_locations[0]).parents[2]
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "out": str(folder)}
+    hosts = {name: {**local, **given} for name, (given, _words) in INPUT.items()}
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    (folder / "play.yml").write_text(PLAY)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "LC_ALL": "C.UTF-8",
+        "ANSIBLE_COLLECTIONS_PATH": str(collections),
+        "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+        "ANSIBLE_REMOTE_TMP": str(folder / "tmp"),
+        "ANSIBLE_FORKS": "4",
+    }
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml"],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, (_given, words) in INPUT.items() if words])
+def test_refused_input(results: dict[str, dict[str, Any]], name: str) -> None:
+    message = json.loads(results[name]["msg"])
+    said = json.dumps([message.get("msg"), message.get("argument_errors", [])]).replace('\\"', '"').replace('\\"', '"')
+    for word in INPUT[name][1]:
+        assert word in said
+
+
+@pytest.mark.slow
+def test_exports_of_the_pets(results: dict[str, dict[str, Any]]) -> None:
+    assert results["good"]["name"] == "default-mysql"
+    pets = results["good"]["pets"]
+    assert [(pet["path"], pet["fsid_seed"]) for pet in pets] == [
+        ("/srv/petset/default/mysql/0", "default/mysql/0"),
+        ("/srv/petset/default/mysql/1", "default/mysql/1"),
+    ]
+    assert (pets[0]["owner"], pets[0]["group"], pets[0]["mode"], pets[0]["create"]) == ("999", "999", "0750", True)
+    assert [(pet["path"], pet["fsid_seed"]) for pet in results["ordinals"]["pets"]] == [
+        ("/data/m-4", "default/m/4"),
+        ("/data/m-1", "default/m/1"),
+    ]
+
+
+def render(**given: Any) -> tuple[str, configparser.ConfigParser]:
+    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(ROLE / "templates"), autoescape=False)
+    text = environment.get_template("petset.conf.j2").render({**defaults, **given})
+    parser = configparser.ConfigParser()
+    parser.read_string(text)
+    return text, parser
+
+
+def test_settings() -> None:
+    text, parser = render(nfs_exports_lease_time=40, nfs_exports_grace_time=50, nfs_exports_threads=4)
+    assert dict(parser["nfsd"]) == {
+        "threads": "4", "vers3": "n", "vers4": "y", "vers4.0": "n", "vers4.1": "y", "vers4.2": "y",
+        "lease-time": "40", "grace-time": "50",
+    }  # fmt: skip
+    assert "lease-time 40 s  <  100 s" in text
+    assert "grace-time 50 s  >=  lease-time 40 s" in text
+    assert parser.sections() == ["nfsd"]
+
+
+def test_defaults_are_sound() -> None:
+    _text, parser = render()
+    lease, grace = int(parser["nfsd"]["lease-time"]), int(parser["nfsd"]["grace-time"])
+    assert 10 <= lease < 100
+    assert lease <= grace
