@@ -430,11 +430,12 @@ class NfsServer:
                 self._write(undo.path, undo.before)
             status, err = self._exportfs()
             details["exportfs_after_roll_back"] = {"rc": status, "stderr": err}
-            was = "no file" if undo.before is None else "the old text"
-            way_out = f"{was} is back in place and exported again; directories that were made stay"
-        return RolledBack(
-            desired.file, "exportfs does not take it: " + "; ".join(wrong), way_out=way_out, details=details
-        )
+            was = "the file is gone again" if undo.before is None else "the old text is back in place"
+            way_out = f"{was}, and exportfs -ra was run; directories that were made stay"
+        reason = "exportfs does not take it: " + "; ".join(wrong)
+        if outcome.foreign:
+            reason += f" (exportfs also said: {'; '.join(outcome.foreign)})"
+        return RolledBack(desired.file, reason, way_out=way_out, details=details)
 
 
 def _wanted(names: Iterable[str | None]) -> list[str]:
