@@ -22,7 +22,10 @@ from .exports_options import Draft, ExportOptions, OptionError, draft_options, p
 LONGEST_PATH_BYTES = 1024
 LONGEST_WORD_BYTES = 511
 
-_ENDS_WORD = b" \t\n\v\f\r\0"
+# Sets rather than bytes: the end of the file, -1, can be looked for in them.
+_ENDS_WORD = frozenset(b" \t\n\v\f\r\0")
+_BETWEEN_WORDS = frozenset(b" \t\0")
+_BETWEEN_LINES = frozenset(b" \t\n\0")
 _OCTAL = b"01234567"
 _END = -1
 _NEWLINE = 0x0A
@@ -139,8 +142,8 @@ class _Reader:
             return _SPACE
         return letter
 
-    def skip(self, blanks: bytes) -> None:
-        """Skip these characters, NUL, and comments up to the end of their line."""
+    def skip(self, blanks: frozenset[int]) -> None:
+        """Skip these characters, and comments up to the end of their line."""
         while True:
             before = self.position
             letter = self.get()
@@ -150,7 +153,7 @@ class _Reader:
                     letter = self._get()
             if letter == _END:
                 return
-            if letter != 0 and letter not in blanks:
+            if letter not in blanks:
                 self.position = before
                 return
 
@@ -243,7 +246,7 @@ def _read_path(state: _State) -> bool:
     """The first word of an entry. False at the end of what exportfs reads."""
     reader = state.reader
     state.path = ""
-    reader.skip(b" \t\n")
+    reader.skip(_BETWEEN_LINES)
     line = reader.line
     if reader.at_end:
         return False
@@ -294,7 +297,7 @@ class _BadList(Exception):
 
 
 def _next_word(state: _State) -> bytes:
-    state.reader.skip(b" \t")
+    state.reader.skip(_BETWEEN_WORDS)
     return state.reader.word(LONGEST_WORD_BYTES)
 
 
