@@ -643,6 +643,22 @@ def test_the_role_twice_with_the_variables_of_awx(world: World, tmp_path: Path) 
         assert ADMIN_TOKEN not in done.stdout + done.stderr
 
 
+def test_progress_is_shown_while_the_task_runs(world: World, tmp_path: Path) -> None:
+    name = f"{world.namespace}-slow"
+    made = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name}}
+    world.client.create({**made, "provisioner": "example.com/none", "reclaimPolicy": "Retain"})
+    try:
+        task = role(world, pet_volumes_nfs={}, pet_volumes_storage_class=name, pet_volumes_wait_timeout=3)
+        done = play(world, tmp_path, [task], K8S_AUTH_KUBECONFIG=str(world.api.kubeconfig()))
+    finally:
+        world.client.delete(ObjectRef(kinds.STORAGE_CLASS, name))
+    assert done.returncode != 0
+    before, shown, after = done.stdout.partition("claims of mysql: 0 of 2 claims bound")
+    assert "Volumes and claims of the pets" in before
+    assert shown
+    assert "ExternalProvisioning" in after + done.stderr
+
+
 @pytest.mark.parametrize(
     ("variables", "texts"),
     [

@@ -190,7 +190,7 @@ def parse_mount_options(variable: str, options: Sequence[object] | None) -> tupl
     for option in options:
         if not isinstance(option, str) or not option or any(char.isspace() or char == "," for char in option):
             raise InvalidInput(variable, option, "not one mount option", allowed)
-        key, _, value = option.partition("=")
+        key, _equals, value = option.partition("=")
         key = "nfsvers" if key == "vers" else key
         reason = _refused_option(key, value, option)
         if reason:

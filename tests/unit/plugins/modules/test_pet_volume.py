@@ -65,9 +65,8 @@ def run(
         result = json.loads(done.stdout.strip().splitlines()[-1])
     except (ValueError, IndexError):
         raise AssertionError(f"no result: {done.stdout}{done.stderr}") from None
-    if not isinstance(result, dict):
-        raise AssertionError(f"no result: {done.stdout}")
-    return result
+    # From core 2.22 the controller is handed the secrets that it has to mask; they go no further.
+    return {key: value for key, value in result.items() if not key.startswith("_ansible")}
 
 
 def test_twice(cluster: FakeCluster, url: str) -> None:
