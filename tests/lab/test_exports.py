@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.lab import exports_random
+
 pytestmark = pytest.mark.lab
 
 HERE = Path(__file__).resolve().parent
@@ -85,12 +87,6 @@ def question(case: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def plain(text: str) -> str:
-    """A path as `exportfs -s` prints it, decoded."""
-    raw = re.sub(r"\\([0-3][0-7]{2})", lambda match: chr(int(match.group(1), 8)), text)
-    return raw.encode("latin-1").decode()
-
-
 @pytest.fixture(scope="module")
 def answers(remote: Remote) -> dict[str, dict[str, Any]]:
     """All cases in one go."""
@@ -101,7 +97,7 @@ def answers(remote: Remote) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["id"]))
 def test_case(answers: dict[str, dict[str, Any]], case: dict[str, Any]) -> None:
     answer, expect = answers[case["id"]], case["expect"]
-    table = [{**row, "path": plain(row["path"])} for row in answer["table"]]
+    table = [{**row, "path": decoded(row["path"])} for row in answer["table"]]
     if "count" in expect:
         assert len(table) == expect["count"]
         table = table[:2] + table[-2:]
@@ -114,6 +110,29 @@ def test_case(answers: dict[str, dict[str, Any]], case: dict[str, Any]) -> None:
         if line.strip() and not line.startswith("  ") and "Neither 'subtree_check'" not in line
     ]
     assert [line.split() for line in said] == [line.split() for line in expect["stderr_lines"]]
+
+
+@pytest.mark.parametrize("start", range(0, 600, 200))
+def test_random_files(remote: Remote, start: int) -> None:
+    """Our reader and exportfs agree on files that nobody thought of. The seeds are fixed."""
+    texts = [exports_random.make_file(seed) for seed in range(start, start + 200)]
+    fair = 0
+    for text, answer in zip(texts, remote.ask([exports_random.question(text) for text in texts]), strict=True):
+        expected = exports_random.expect(text)
+        if not expected.fair:
+            continue
+        fair += 1
+        table = [{**row, "path": decoded(row["path"]), "client": decoded(row["client"])} for row in answer["table"]]
+        rest = [row for row in expected.table if row not in table] + [row for row in table if row not in expected.table]
+        assert rest == [], repr(text)
+        assert answer["status"] == expected.status, repr(text)
+    assert fair > 150
+
+
+def decoded(text: str) -> str:
+    """A word as `exportfs -s` prints it, with escapes and bytes decoded."""
+    raw = re.sub(r"\\([0-3][0-7]{2})", lambda match: chr(int(match.group(1), 8)), text)
+    return raw.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
 def export(path: str = "/srv/case/a", **more: Any) -> dict[str, Any]:
@@ -244,14 +263,14 @@ def withdrawn(remote: Remote) -> Any:
 
 
 def mount(remote: Remote, path: str, target: str) -> Any:
-    server = remote.lab.state.plan.machine("nfs").address
+    server = remote.lab.state.plan.machine("nfs").ip
     line = f"mkdir -p {target} && timeout 20 mount -t nfs -o vers=4.2,soft,timeo=50,retrans=1 {server}:{path} {target}"
     return remote.lab.ssh("node-1", line)
 
 
 @pytest.mark.usefixtures("withdrawn")
 def test_rp_nfs_01_a_connected_client_sees_an_export_under_a_new_name(remote: Remote) -> None:
-    address = remote.lab.state.plan.machine("node-1").address
+    address = remote.lab.state.plan.machine("node-1").ip
     network = address.rsplit(".", 1)[0] + ".0/24"
     one = {"path": PET, "create": True, "mode": "0777", "options": ["rw"], "clients": [{"client": network}]}
     two = {**one, "path": PET[:-1] + "1", "clients": [{"client": address}]}
@@ -266,7 +285,7 @@ def test_rp_nfs_01_a_connected_client_sees_an_export_under_a_new_name(remote: Re
 
 @pytest.mark.usefixtures("withdrawn")
 def test_rp_nfs_09_in_use(remote: Remote) -> None:
-    address = remote.lab.state.plan.machine("node-1").address
+    address = remote.lab.state.plan.machine("node-1").ip
     wanted = {
         "name": "petset-exports-test",
         "exports": [{"path": PET, "create": True, "mode": "0777", "options": ["rw"], "clients": [{"client": address}]}],
