@@ -525,7 +525,7 @@ def _parse_path(path: str) -> tuple[Kind, str | None, str | None, str | None]:
 
 
 def _selects(part: str, value_of: Callable[[str], Any]) -> bool:
-    key, _, value = part.replace("==", "=").partition("=")
+    key, _equals, value = part.replace("==", "=").partition("=")
     return bool(value_of(key) == value)
 
 
