@@ -43,9 +43,20 @@ def key_of(*inputs: object) -> str:
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on a file while inside; it falls with the process, however that ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    while True:
+        with path.open("a") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            # `down` takes its lab's file away: a lock on that one would be a lock that nobody else sees
+            if _is_at(handle.fileno(), path):
+                yield
+                return
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def cached(kind: str, key: str, what: str, build: Callable[[Path], None]) -> Path:

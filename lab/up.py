@@ -253,5 +253,6 @@ def down(name: str) -> bool:
                 shutil.rmtree(folder(name), ignore_errors=True)
         if not state.all_labs():
             network.restore_host_sysctls()
-    (state_root() / f".{name}.lock").unlink(missing_ok=True)
+        # while it is held: after that it may be somebody else's lock
+        (state_root() / f".{name}.lock").unlink(missing_ok=True)
     return there
