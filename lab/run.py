@@ -78,6 +78,11 @@ def run(
             status, output, errors = piped.returncode, piped.stdout, piped.stdout + piped.stderr
     except subprocess.TimeoutExpired as late:
         raise LabError(f"no end after {timeout_s} s: {shlex.join(argv)}") from late
+    except FileNotFoundError as missing:
+        # that of this host's own setpriv, or of the folder to work in
+        if missing.filename == bound[0]:
+            raise LabError(f"{bound[0]} is not installed", "python3 -m lab doctor --fix") from missing
+        raise LabError(f"there is no folder {missing.filename} to run {argv[0]} in") from missing
     if status == 127 and "setpriv: failed to execute" in errors:
         raise LabError(f"{argv[0]} is not installed", "python3 -m lab doctor --fix")
     if check and status != 0:
