@@ -104,15 +104,27 @@ def send(pids: Iterable[int], number: signal.Signals) -> None:
 
 
 def kill_session(record: ProcessRecord) -> None:
-    """Kill a process and all of its session at once, as a power cut does, and wait until they are gone."""
-    if not is_alive(record) and not session_pids(record.pid):
+    """Kill a process and all of its session at once, as a power cut does, and wait until they are gone.
+
+    Nothing is touched when the pid is somebody else's by now, as after a reboot of the host: a session's number is
+    not given to a new process while any process of the session lives, so none of ours is left.
+    """
+    if look(record.pid) is not None and not is_alive(record):
         return
+    # without its leader a session is known by its number alone; one that is older than our process is not ours
+    left = [seen for pid in session_pids(record.pid) if (seen := look(pid))]
+    if all(seen.start_ticks >= record.start_ticks for seen in left):
+        end_session(record.pid, record.word)
+
+
+def end_session(session: int, what: str) -> None:
+    """Kill all processes of a session that is known to be ours, and wait until they are gone."""
     deadline = time.monotonic() + 10
-    while pids := session_pids(record.pid):
+    while pids := session_pids(session):
         send(pids, signal.SIGKILL)
         # a stopped process dies as well; nothing else to do than to look again
         if time.monotonic() > deadline:
-            raise LabError(f"processes of {record.word} do not end: {pids}")
+            raise LabError(f"processes of {what} do not end: {pids}")
         time.sleep(0.02)
 
 
@@ -133,6 +145,6 @@ def kill_all(pids_now: Sequence[int]) -> None:
 
 
 def is_paused(record: ProcessRecord | None) -> bool:
-    """Whether a live process is stopped by a signal."""
-    seen = look(record.pid) if record else None
+    """Whether the very process of the record runs and is stopped by a signal."""
+    seen = look(record.pid) if record and is_alive(record) else None
     return seen is not None and seen.state in "Tt"

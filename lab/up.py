@@ -145,12 +145,16 @@ def boot(lab: LabState, spec: MachineSpec, artefacts: Artefacts) -> None:
 
 def _end_strays(lab: LabState, name: str) -> None:
     """End what plays the same part but is not in the state file: an ``up`` killed between start and note leaves it."""
-    word = f"umid={name} "
+    words = (f"umid={name} ", controlplane.WORDS.get(name, "\0"))
     for namespace in lab.plan.namespaces:
-        for pid in network.pids_in(namespace):
+        inside = network.pids_in(namespace)
+        for pid in inside:
             seen = processes.look(pid)
-            if seen and (word in seen.command or (controlplane.WORDS.get(name, "\0") in seen.command)):
-                processes.kill_session(state.ProcessRecord(seen.session, seen.start_ticks, word))
+            if seen is None or not any(word in seen.command for word in words):
+                continue
+            # a user's command in the namespace may have the word among its arguments: its session began outside
+            if seen.session in inside or processes.look(seen.session) is None:
+                processes.end_session(seen.session, name)
 
 
 def _start_control_plane(lab: LabState, artefacts: Artefacts) -> list[str]:
