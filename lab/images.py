@@ -272,9 +272,7 @@ def plan_layers(resolved: Mapping[str, Mapping[str, str]]) -> dict[str, list[str
     base = set(resolved["base"].values())
     return {
         layer: sorted(
-            deb
-            for package, deb in packages.items()
-            if not is_dropped(package) and (layer == "base" or deb not in base)
+            deb for package, deb in packages.items() if not is_dropped(package) and (layer == "base" or deb not in base)
         )
         for layer, packages in resolved.items()
     }
