@@ -19,6 +19,7 @@ from ._core.errors import AlreadyExists, Conflict
 from ._core.kinds import ObjectRef
 from ._core.manifests import ANNOTATION_NOT_AFTER, PetSetSpec
 from ._core.names import claim_name
+from ._core.pet_probe import judge_probes
 from ._core.pet_set_spec import parse_adopt, parse_identity, parse_passwords, parse_spec
 from ._core.pods import Pod, parse_ordinal
 from ._core.secrets_plan import TLS_KEYS
@@ -45,6 +46,7 @@ from ._io.pet_set import (
     render_pet,
     secret_values,
 )
+from ._io.podexec import observe_probes
 from ._io.wait import Judgement, wait_until
 from ._module import Module, mask_secret, progress_of
 
@@ -60,7 +62,7 @@ _WARN_DAYS = 60
 
 def make_password() -> str:
     """A password that no shell, option file or SQL statement has to quote; about 166 bits."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_CHARACTERS))
+    return "".join(secrets.choice(_ALPHABET) for _place in range(PASSWORD_CHARACTERS))
 
 
 def run_pet_set(module: Module, client: KubeClient, partial: Partial) -> Mapping[str, Any]:
@@ -181,19 +183,24 @@ def _certificate_warnings(observed: Observed, spec: PetSetSpec) -> list[str]:
 def _predict(module: Module, client: KubeClient, spec: PetSetSpec, observed: Observed, plan: Plan) -> Mapping[str, Any]:
     """What the real run would do, from the same plan."""
     actions = [step.describe() for step in plan.steps]
+    seen: dict[str, Any] = {}
     live = observed.objects.get(ObjectRef(kinds.STATEFUL_SET, spec.name, spec.namespace))
     if live is not None and module.params["wait"]:
-        pods = observe_pods(client, spec)
+        view, pods = parse_statefulset(live), observe_pods(client, spec)
         known, refusals = plan_known_pets(spec.known_pets, pods)
         if refusals:
             raise combine_refusals(spec.name, refusals)
         if known != spec.known_pets:
             actions.append(_record_line(spec, known))
         if module.params["heal_stuck_pods"]:
-            actions += [_heal_line(spec, pod) for pod in plan_healing(parse_statefulset(live), pods)]
+            actions += [_heal_line(spec, pod) for pod in plan_healing(view, pods)]
+        readiness = decide_readiness(view, pods)
+        seen = {"ready": readiness.ready, "pets": [render_pet(pet) for pet in readiness.pets]}
     result: dict[str, Any] = {
+        **seen,
         "changed": bool(actions),
         "actions": actions,
+        "notes": list(plan.notes),
         "restarts_pets": plan.restarts,
         "warnings": [*plan.warnings, *_certificate_warnings(observed, spec)],
     }
@@ -357,6 +364,11 @@ def run_pet_set_info(module: Module, client: KubeClient, _partial: Partial) -> M
         }
         for pet in readiness.pets
     ]
+    if params["probe"]:
+        ready = {pet.name: pet.pod.ip for pet in readiness.pets if pet.ready and pet.pod is not None}
+        probes = observe_probes(client, spec.namespace, list(ready), spec.service)
+        judged = judge_probes(probes, ready, spec.service)
+        pets = [{**pet, **judged.get(pet["name"], {})} for pet in pets]
     return {
         "changed": False,
         "exists": True,
@@ -373,7 +385,7 @@ def run_pet_set_info(module: Module, client: KubeClient, _partial: Partial) -> M
 
 def table_of(pets: Sequence[Mapping[str, Any]]) -> str:
     """The table of pet_set_info, one line per pet."""
-    columns = (
+    columns: tuple[tuple[str, str], ...] = (
         ("ORDINAL", "ordinal"),
         ("PET", "name"),
         ("STATE", "state"),
@@ -385,9 +397,29 @@ def table_of(pets: Sequence[Mapping[str, Any]]) -> str:
         ("VOLUME", "volume"),
         ("EXPORT", "export"),
     )
-    rows = [{**pet, "state": "ready" if pet["ready"] else pet["trouble"]} for pet in pets]
+    if any("dns_ok" in pet for pet in pets):
+        columns += (("DNS", "dns_ok"), ("PING", "ping_ok"), ("MOUNTED", "mounted"))
+    rows = [
+        {
+            **pet,
+            "state": "ready" if pet["ready"] else pet["trouble"],
+            "mounted": ",".join((pet.get("mount") or {}).get("options", ())),
+        }
+        for pet in pets
+    ]
     table = render_table(
         [title for title, _key in columns], [[row.get(key) for _title, key in columns] for row in rows]
     )
     notes = [f"{pet['name']}: {pet['reason']}" for pet in pets if not pet["ready"]]
+    for pet in pets:
+        notes += [
+            f"{pet['name']}: {name} is {', '.join(found) or 'unknown'} to it"
+            for name, found in pet.get("dns_wrong", {}).items()
+        ]
+        notes += [
+            f"{pet['name']}: {name} does not answer" for name, said in pet.get("ping", {}).items() if said == "failed"
+        ]
+        notes += (
+            [f"{pet['name']}: nothing could be run in it: {pet['probe_failure']}"] if pet.get("probe_failure") else []
+        )
     return "\n".join([table, *notes])

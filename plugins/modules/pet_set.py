@@ -19,11 +19,11 @@ description:
   - Objects are written by server-side apply as C(stateful.petset). Fields that somebody else owns are not overwritten.
   - The pets comply with the Pod Security Standard C(restricted).
 options:
-  name:
-    description: Name of the set, at most 52 characters. Its pets are C(<name>-0), C(<name>-1) and so on.
+  set:
+    description: Name of the set, at most 52 characters. Its pets are C(<set>-0), C(<set>-1) and so on.
     type: str
     required: true
-    aliases: [set]
+    aliases: [name]
   namespace:
     description: Namespace of the set.
     type: str
@@ -106,23 +106,22 @@ options:
     type: str
     default: cluster.local
   claim_template:
-    description: First part of the claims' names, C(<claim_template>-<name>-<ordinal>).
+    description: First part of the claims' names, C(<claim_template>-<set>-<ordinal>).
     type: str
     default: db
-  size:
-    description: Capacity that the claims ask for, a quantity such as V(10Gi). Cannot be changed in a running set.
+  capacity:
+    description: Size that the claims ask for, a quantity such as V(10Gi). Cannot be changed in a running set.
     type: raw
     default: 10Gi
   storage_class:
     description: Storage class of the claims. Empty for volumes that were made beforehand, such as those on NFS.
     type: str
     default: ''
-  access_modes:
-    description: Access modes of the claims.
-    type: list
-    elements: str
+  access_mode:
+    description: Access mode of the claims.
+    type: str
     choices: [ReadWriteOnce, ReadWriteOncePod, ReadWriteMany]
-    default: [ReadWriteOnce]
+    default: ReadWriteOnce
   resources:
     description:
       - What a pet asks for and may use. The memory limit decides the size of InnoDB's buffer pool.
@@ -313,10 +312,10 @@ author:
 EXAMPLES = r"""
 - name: Run two pets on the claims that were made for them
   stateful.petset.pet_set:
-    name: mysql
+    set: mysql
     image: mysql:8.4
     boot_files: "{{ start_up_program }}"
-    size: 10Gi
+    capacity: 10Gi
     resources:
       requests: {cpu: 500m, memory: 2Gi}
       limits: {memory: 2Gi}
@@ -325,7 +324,7 @@ EXAMPLES = r"""
 
 - name: Take the set away and keep its data
   stateful.petset.pet_set:
-    name: mysql
+    set: mysql
     state: absent
 """
 
@@ -340,7 +339,7 @@ pets:
   description: Each pet as last seen, also when the task has failed.
   type: list
   elements: dict
-  returned: when the set was waited for
+  returned: when the set was waited for, and in check mode when it exists
   contains:
     name:
       description: Name of the pod.
@@ -381,7 +380,12 @@ pets:
 ready:
   description: Whether all pets are ready.
   type: bool
-  returned: when the set was waited for
+  returned: when the set was waited for, and in check mode when it exists
+notes:
+  description: What check mode cannot know.
+  type: list
+  elements: str
+  returned: in check mode
 waited_s:
   description: Seconds that the wait took.
   type: float
@@ -415,7 +419,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._pet_set import ru
 def argument_spec() -> dict[str, Any]:
     return kube_argument_spec(
         wait=True,
-        name={"type": "str", "required": True, "aliases": ["set"]},
+        set={"type": "str", "required": True, "aliases": ["name"]},
         namespace={"type": "str", "default": "default"},
         state={"type": "str", "choices": ["present", "absent"], "default": "present"},
         replicas={"type": "int", "default": 2},
@@ -440,13 +444,12 @@ def argument_spec() -> dict[str, Any]:
         },
         cluster_domain={"type": "str", "default": "cluster.local"},
         claim_template={"type": "str", "default": "db"},
-        size={"type": "raw", "default": "10Gi"},
+        capacity={"type": "raw", "default": "10Gi"},
         storage_class={"type": "str", "default": ""},
-        access_modes={
-            "type": "list",
-            "elements": "str",
+        access_mode={
+            "type": "str",
             "choices": ["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"],
-            "default": ["ReadWriteOnce"],
+            "default": "ReadWriteOnce",
         },
         resources={
             "type": "dict",

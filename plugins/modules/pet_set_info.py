@@ -13,11 +13,11 @@ description:
   - Tells of each pet its ordinal, node, pod, claim, volume and export, whether it is ready, and why not.
   - Sends no write and waits for nothing. What may not be read is left out.
 options:
-  name:
+  set:
     description: Name of the set.
     type: str
     required: true
-    aliases: [set]
+    aliases: [name]
   namespace:
     description: Namespace of the set.
     type: str
@@ -34,6 +34,13 @@ options:
     description: First part of the claims' names, for a set without a claim template.
     type: str
     default: db
+  probe:
+    description:
+      - Whether to look from within each ready pet as well, how the kernel has mounted its volume, and whether its
+        peers' names lead to them and their servers answer there with MySQL's greeting.
+      - Needs the right to create C(pods/exec).
+    type: bool
+    default: false
 extends_documentation_fragment:
   - stateful.petset.kube
   - stateful.petset.attributes.info
@@ -46,7 +53,7 @@ author:
 EXAMPLES = r"""
 - name: Look at the pets
   stateful.petset.pet_set_info:
-    name: mysql
+    set: mysql
   register: mysql
 
 - name: Show them as a table
@@ -154,6 +161,30 @@ pets:
     capacity:
       description: Capacity of the volume.
       type: str
+    mount:
+      description: Type, source and options of the mount as the kernel has it.
+      type: dict
+      returned: with O(probe), for ready pets
+    dns_ok:
+      description: Whether all peers' names lead to their pods.
+      type: bool
+      returned: with O(probe), for ready pets
+    dns_wrong:
+      description: Names that do not, with the addresses that they lead to.
+      type: dict
+      returned: with O(probe), for ready pets
+    ping_ok:
+      description: Whether the servers of all peers answer by these names.
+      type: bool
+      returned: with O(probe), for ready pets
+    ping:
+      description: The version that each peer answered with, or V(failed).
+      type: dict
+      returned: with O(probe), for ready pets
+    probe_failure:
+      description: Why nothing could be run in the pet.
+      type: str
+      returned: with O(probe), for ready pets
 api:
   description: Which API was spoken to and where that setting came from.
   type: dict
@@ -169,11 +200,12 @@ from ansible_collections.stateful.petset.plugins.module_utils._pet_set import ru
 
 def argument_spec() -> dict[str, Any]:
     return kube_argument_spec(
-        name={"type": "str", "required": True, "aliases": ["set"]},
+        set={"type": "str", "required": True, "aliases": ["name"]},
         namespace={"type": "str", "default": "default"},
         service={"type": "str", "default": "db"},
         cluster_domain={"type": "str", "default": "cluster.local"},
         claim_template={"type": "str", "default": "db"},
+        probe={"type": "bool", "default": False},
     )
 
 

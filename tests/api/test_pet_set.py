@@ -125,7 +125,7 @@ class World:
             self.api.request("POST", self.path("persistentvolumeclaims"), {"metadata": {"name": claim}, "spec": wanted})
 
     def run(self, *, check: bool = False, **options: Any) -> dict[str, Any]:
-        given = {"name": "mysql", "namespace": self.namespace, "image": "mysql:8.4", "boot_files": BOOT_FILES}
+        given = {"set": "mysql", "namespace": self.namespace, "image": "mysql:8.4", "boot_files": BOOT_FILES}
         module = FakeModule(checked(pet_set.argument_spec(), {**given, "wait_timeout": 60, **options}), check, True)
         self.client = client_for(self.api, ADMIN_TOKEN)
         self._position = self.api.audit_position()
@@ -240,11 +240,11 @@ def test_rp_sts_01_immutable_fields(world: World) -> None:
 def test_rp_sts_01_a_set_made_anew_keeps_its_pods(world: World) -> None:
     world.run()
     pods, uid = world.pods(), world.set()["metadata"]["uid"]
-    result = world.run(size="20Gi", recreate="orphan")
+    result = world.run(capacity="20Gi", recreate="orphan")
     assert result["actions"][0].startswith("orphan")
     assert world.pods() == pods
     assert world.set()["metadata"]["uid"] != uid
-    assert not world.run(size="20Gi")["changed"]
+    assert not world.run(capacity="20Gi")["changed"]
 
 
 def test_rp_sts_02_a_broken_roll_out_is_named_and_healed(world: World) -> None:

@@ -167,7 +167,7 @@ def owned_leftovers(wanted: Json, live: Json, manager: str) -> Iterator[str]:
 
 def _leftovers(fields: Mapping[str, Json], wanted: Json, path: str) -> Iterator[str]:
     for key, below in fields.items():
-        kind, _, name = key.partition(":")
+        kind, _colon, name = key.partition(":")
         if kind == "f":
             child = wanted.get(name, MISSING) if isinstance(wanted, Mapping) else MISSING
             here = path + _step(name)

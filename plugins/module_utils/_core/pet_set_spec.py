@@ -55,7 +55,7 @@ MAX_SERVER_ID: Final = 2**32 - 1
 
 def parse_spec(options: Options) -> PetSetSpec:
     """The whole specification for ``state: present``. InvalidInput: any option that cannot be right."""
-    name = parse_set_name("name", options["name"])
+    name = parse_set_name("set", options["set"])
     namespace = parse_dns_label("namespace", options["namespace"])
     replicas = parse_count("replicas", options["replicas"])
     service = parse_service_name("service", options["service"])
@@ -73,9 +73,9 @@ def parse_spec(options: Options) -> PetSetSpec:
         client_service=_client_service(options["client_service"] or {}, name, service),
         cluster_domain=domain,
         claim_template=template,
-        size=format_bytes(parse_capacity(options["size"], "size")),
+        size=format_bytes(parse_capacity(options["capacity"], "capacity")),
         storage_class=_storage_class(options["storage_class"]),
-        access_modes=tuple(options["access_modes"]),
+        access_modes=(options["access_mode"],),
         image_pull_policy=options["image_pull_policy"],
         image_pull_secrets=tuple(
             parse_dns_subdomain("image_pull_secrets", one) for one in options["image_pull_secrets"]
@@ -113,7 +113,7 @@ def parse_spec(options: Options) -> PetSetSpec:
 
 def parse_identity(options: Options) -> PetSetSpec:
     """As much as is needed to find the objects of a set, for ``state: absent`` and for looking."""
-    name = parse_set_name("name", options["name"])
+    name = parse_set_name("set", options["set"])
     service = parse_service_name("service", options["service"])
     return PetSetSpec(
         name=name,
@@ -161,7 +161,7 @@ def _check_names(name: str, namespace: str, replicas: int, service: str, templat
     if template in _OWN_VOLUMES:
         raise InvalidInput("claim_template", template, "the pod has a volume of that name", "any other name")
     for variable, text, limit in (
-        ("name", last, 63),
+        ("set", last, 63),
         ("claim_template", claim, 253),
         ("cluster_domain", f"{last}.{service}.{namespace}.svc.{domain}", 253),
     ):

@@ -55,11 +55,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in order; nothing may be done while ``refusals`` is not empty. ``restarts``: the pets will be rolled."""
+    """Steps in order; nothing may be done while ``refusals`` is not empty.
+
+    ``notes`` say what a check cannot know; ``restarts``: the pets will be rolled.
+    """
 
     steps: tuple[Step, ...] = ()
     refusals: tuple[PetsetError, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     restarts: bool = False
 
 

@@ -53,6 +53,7 @@ def plan_pet_set(spec: PetSetSpec, observed: Observed, options: Options) -> Plan
     """The plan for ``state: present``. Raises nothing: what stands in the way is in ``refusals``."""
     refusals = list(_namespace_refusals(spec, observed))
     warnings: list[str] = []
+    notes: list[str] = []
     steps: list[Step] = []
     if spec.create_namespace and observed.namespace.exists is False:
         manifest = render_namespace(spec)
@@ -63,7 +64,7 @@ def plan_pet_set(spec: PetSetSpec, observed: Observed, options: Options) -> Plan
         steps += secret_steps
         refusals += problems
     live_set = observed.objects.get(ObjectRef(kinds.STATEFUL_SET, spec.name, spec.namespace))
-    refusals += _claim_refusals(spec, observed, live_set, options, warnings)
+    refusals += _claim_refusals(spec, observed, live_set, options, warnings, notes)
     orphaned = False
     if live_set is not None:
         problems, orphaned = _set_refusals(spec, live_set, options)
@@ -76,7 +77,7 @@ def plan_pet_set(spec: PetSetSpec, observed: Observed, options: Options) -> Plan
             steps.append(Step(Action.ORPHAN, step.ref, uid=uid_of(live_set)))
             step = Step(Action.CREATE, step.ref, manifest)
         steps.append(step)
-    return Plan(tuple(steps), tuple(refusals), tuple(warnings), restarts=_restarts(steps))
+    return Plan(tuple(steps), tuple(refusals), tuple(warnings), tuple(notes), _restarts(steps))
 
 
 def _restarts(steps: Sequence[Step]) -> bool:
@@ -142,7 +143,7 @@ def _is_managed(ref: ObjectRef, spec: PetSetSpec, options: Options) -> bool:
 
 
 def _claim_refusals(
-    spec: PetSetSpec, observed: Observed, live_set: Json, options: Options, warnings: list[str]
+    spec: PetSetSpec, observed: Observed, live_set: Json, options: Options, warnings: list[str], notes: list[str]
 ) -> list[PetsetError]:
     """Volumes first: the controller would make a claim that is missing, and bind it to whatever volume is free."""
     if observed.claims is None:
@@ -159,7 +160,7 @@ def _claim_refusals(
             continue
         pet = f"pet {spec.name}-{ordinal}" + (" is running on it" if ordinal < running and claim is not None else "")
         if claim is None and options.check_mode:
-            warnings.append(f"{ref} does not exist yet; the real run needs it before the set")
+            notes.append(f"{ref} does not exist yet; the real run needs it before the set")
             continue
         refusals.append(
             Refused(str(ref), f"{trouble} ({pet})", way_out="make volume and claim first (role pet_volumes)")

@@ -50,12 +50,12 @@ class World:
         self.partial: dict[str, Any] = {}
 
     def run(self, *, check: bool = False, diff: bool = False, **options: Any) -> dict[str, Any]:
-        given = {"name": "mysql", "image": "mysql:8.4", "boot_files": BOOT_FILES, "wait_timeout": 120, **options}
+        given = {"set": "mysql", "image": "mysql:8.4", "boot_files": BOOT_FILES, "wait_timeout": 120, **options}
         return self._run(pet_set.argument_spec(), _pet_set.run_pet_set, given, check, diff)
 
     def info(self, **options: Any) -> dict[str, Any]:
         return self._run(
-            pet_set_info.argument_spec(), _pet_set.run_pet_set_info, {"name": "mysql", **options}, False, False
+            pet_set_info.argument_spec(), _pet_set.run_pet_set_info, {"set": "mysql", **options}, False, False
         )
 
     def _run(self, spec: Any, body: Any, given: dict[str, Any], check: bool, diff: bool) -> dict[str, Any]:
@@ -223,7 +223,7 @@ def test_rp_sts_01_the_set_is_made_anew_around_its_pods_when_asked(world: World)
         world.controller()
 
     world.clock.during_sleep = adopt
-    result = world.run(size="20Gi", recreate="orphan")
+    result = world.run(capacity="20Gi", recreate="orphan")
     assert result["actions"] == ["orphan StatefulSet default/mysql", "create StatefulSet default/mysql"]
     assert [pod["metadata"]["uid"] for pod in world.cluster.all(kinds.POD)] == uids
     body = next(body for method, path, body in world.cluster.bodies if method == "DELETE")
@@ -484,7 +484,7 @@ def test_quoted_logs_hide_passwords(world: World) -> None:
 
 def test_bad_input_is_refused_before_any_request(world: World) -> None:
     with pytest.raises(InvalidInput):
-        world.run(name="My.SQL")
+        world.run(set="My.SQL")
     assert world.client.requests == []
 
 

@@ -22,7 +22,7 @@ def inputs_of(case: str) -> list[dict[str, Any]]:
 
 
 OPTIONS: dict[str, Any] = {
-    "name": "mysql",
+    "set": "mysql",
     "namespace": "default",
     "replicas": 2,
     "masters": 2,
@@ -34,9 +34,9 @@ OPTIONS: dict[str, Any] = {
     "client_service": {},
     "cluster_domain": "cluster.local",
     "claim_template": "db",
-    "size": "10Gi",
+    "capacity": "10Gi",
     "storage_class": "",
-    "access_modes": ["ReadWriteOnce"],
+    "access_mode": "ReadWriteOnce",
     "resources": {},
     "uid": 999,
     "gid": 999,
@@ -79,10 +79,10 @@ def test_the_defaults_are_those_of_the_story() -> None:
 def test_rp_sts_03_length_of_the_name(case: dict[str, Any]) -> None:
     name = "m" * case["name_length"]
     if case["ok"]:
-        assert parsed(name=name).name == name
+        assert parsed(set=name).name == name
         return
     with pytest.raises(InvalidInput, match="at most 52 characters") as problem:
-        parsed(name=name)
+        parsed(set=name)
     assert name in str(problem.value)
 
 
@@ -103,13 +103,13 @@ def test_rp_sts_03_names_that_are_put_together(changes: dict[str, str], option: 
 @pytest.mark.parametrize("case", inputs_of("rp-sts-04"), ids=lambda one: str(one["name"]))
 def test_rp_sts_04_names(case: dict[str, Any]) -> None:
     # A set may begin with a digit; a service may not, so the clients' service then needs a name of its own.
-    options = {"name": case["name"], "client_service": {"name": "clients"}}
+    options = {"set": case["name"], "client_service": {"name": "clients"}}
     if case["ok"]:
         assert parsed(**options).name == case["name"]
         return
     with pytest.raises(InvalidInput) as problem:
         parsed(**options)
-    assert problem.value.subject == "name"
+    assert problem.value.subject == "set"
     assert case["name"] in str(problem.value)
 
 
@@ -150,12 +150,12 @@ def test_counts(replicas: Any) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("size", 8, "quote it"),
-        ("size", "010", "leading zero"),
-        ("size", "0x10", "hexadecimal"),
-        ("size", "1GB", "not a quantity"),
-        ("size", "10 Gi", "no blanks"),
-        ("size", "0", "more than zero"),
+        ("capacity", 8, "quote it"),
+        ("capacity", "010", "leading zero"),
+        ("capacity", "0x10", "hexadecimal"),
+        ("capacity", "1GB", "not a quantity"),
+        ("capacity", "10 Gi", "no blanks"),
+        ("capacity", "0", "more than zero"),
         ("image", "", "not an image"),
         ("image", 8.4, "not an image"),
         ("image", "my sql:8", "not an image"),
@@ -207,7 +207,7 @@ def test_a_partition_needs_its_strategy() -> None:
 
 def test_good_input() -> None:
     spec = parsed(
-        size="10240Mi",
+        capacity="10240Mi",
         resources={"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"memory": "1024Mi"}},
         client_service={"type": "LoadBalancer", "source_ranges": ["2001:db8::/32"], "node_port": None, "port": 3307},
         tolerations=[{"key": "db", "value": True, "effect": "NoSchedule", "tolerationSeconds": "30"}],

@@ -286,10 +286,10 @@ def test_a_new_ordinal_without_a_claim_is_refused() -> None:
     assert "pet_volumes" in refusal(made)
 
 
-def test_check_mode_only_warns_since_the_claims_are_not_made_there() -> None:
+def test_check_mode_only_notes_it_since_the_claims_are_not_made_there() -> None:
     made = plan(seen=observed(claims={}), options=Options(needed_keys=KEYS, check_mode=True))
     assert not made.refusals
-    assert len(made.warnings) == 2
+    assert len(made.notes) == 2
 
 
 @pytest.mark.parametrize(

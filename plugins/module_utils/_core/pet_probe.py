@@ -1,0 +1,114 @@
+# Copyright: (c) 2026, stateful.petset contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A look from within a pet: how the kernel has mounted its volume, and whether its peers answer by their names.
+
+The program needs a shell, coreutils, sed and getent; it knows no password and changes nothing. Connections are made
+with bash, where the image has it. MySQL speaks first, so that its greeting shows that a server takes connections.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from .manifests import PORT, VOLUME_PATH
+
+# One line each: "mount <type> <source> <options>", "dns <peer> <address>...", "ping <peer> <version or word>".
+SCRIPT: Final = f"""\
+port={PORT}
+while read -r _ _ _ _ point options rest; do
+    [ "$point" != "{VOLUME_PATH}" ] || found="${{rest#*- }} $options"
+done </proc/self/mountinfo
+[ -z "${{found:-}}" ] || echo "mount $found"
+for peer in "$@"; do
+    echo "dns $peer $(getent ahosts "$peer" 2>/dev/null | sed 's/[[:space:]].*//' | sort -u | tr '\\n' ' ')"
+    if ! command -v bash >/dev/null 2>&1; then
+        echo "ping $peer unknown"
+        continue
+    fi
+    said=$(timeout 5 bash -c 'exec 3<>"/dev/tcp/$1/$2" && dd bs=256 count=1 <&3 2>/dev/null' - "$peer" "$port" \\
+        2>/dev/null | tr '\\000' '\\n' | tr -cd '[:print:]\\n' | sed -n '/^[0-9][0-9]*[.][0-9]/{{p;q;}}')
+    echo "ping $peer ${{said:-failed}}"
+done
+"""
+
+_VERSION: Final = re.compile(r"[0-9]+\.[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mount as the kernel has it: file system type, source, all options sorted into one list."""
+
+    type: str
+    source: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one pet saw. ``dns`` and ``ping`` by the peer's name; a version in ``ping`` is an answer.
+
+    ``failure`` tells why it could not look; the rest is empty then.
+    """
+
+    mount: Mount | None = None
+    dns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ping: Mapping[str, str] = field(default_factory=dict)
+    failure: str = ""
+
+
+def probe_command(peers: Sequence[str]) -> list[str]:
+    """The command to run in the pet's container; peers by the names that pets use for each other."""
+    return ["/bin/sh", "-c", SCRIPT, "petset-probe", *peers]
+
+
+def parse_probe(text: str) -> Probe:
+    """Read the program's output; lines that are none are passed over."""
+    mount: Mount | None = None
+    dns: dict[str, tuple[str, ...]] = {}
+    ping: dict[str, str] = {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) < 2:
+            continue
+        if words[0] == "mount" and len(words) >= 4:
+            options = {option for part in words[3:] for option in part.split(",")}
+            mount = Mount(words[1], words[2], tuple(sorted(options)))
+        elif words[0] == "dns":
+            dns[words[1]] = tuple(words[2:])
+        elif words[0] == "ping" and len(words) >= 3:
+            ping[words[1]] = words[2]
+    return Probe(mount, dns, ping)
+
+
+def judge_probes(probes: Mapping[str, Probe], addresses: Mapping[str, str], service: str) -> dict[str, dict[str, Any]]:
+    """For each pet that looked: its mount, and for each peer whether name and server are right.
+
+    ``addresses`` are the pods' addresses by pet. ``dns_ok`` and ``ping_ok`` are None when nobody could tell.
+    """
+    judged: dict[str, dict[str, Any]] = {}
+    for pet, probe in probes.items():
+        names = {f"{other}.{service}": address for other, address in addresses.items()}
+        wrong = {
+            name: list(probe.dns.get(name, ())) for name, address in names.items() if not _answers(probe, name, address)
+        }
+        silent = [name for name in names if not _VERSION.match(probe.ping.get(name, ""))]
+        unknown = bool(probe.failure)
+        judged[pet] = {
+            "mount": None
+            if probe.mount is None
+            else {"type": probe.mount.type, "source": probe.mount.source, "options": list(probe.mount.options)},
+            "dns_ok": None if unknown else not wrong,
+            "dns_wrong": {} if unknown else wrong,
+            "ping_ok": None if unknown or "unknown" in probe.ping.values() else not silent,
+            "ping": dict(probe.ping),
+            "probe_failure": probe.failure,
+        }
+    return judged
+
+
+def _answers(probe: Probe, name: str, address: str) -> bool:
+    return address in probe.dns.get(name, ())

@@ -1,0 +1,66 @@
+# Copyright: (c) 2026, stateful.petset contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a program in a container by way of the API server. Audit logs have its arguments: nothing secret in them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from .._core.manifests import MYSQL_CONTAINER
+from .._core.pet_probe import Probe, parse_probe, probe_command
+from .kube import KubeClient
+
+try:
+    import kubernetes.client
+    import kubernetes.stream
+except ImportError:  # require_client has told the user
+    pass
+
+# The program itself waits 5 s at most for each peer that does not answer.
+_LIMIT_S = 60
+_AT_ONCE = 8
+
+
+def run_in_pod(client: KubeClient, namespace: str, pod: str, container: str, command: Sequence[str]) -> str:
+    """Standard output of a command. RuntimeError: it could not be run; the text says why."""
+    shared = client.transport.api_client  # type: ignore[attr-defined]
+    # The library replaces a method of its client while it streams: one client for each stream.
+    own = kubernetes.client.ApiClient(shared.configuration)
+    own.default_headers.update(shared.default_headers)
+    try:
+        answer: Any = kubernetes.stream.stream(
+            kubernetes.client.CoreV1Api(own).connect_get_namespaced_pod_exec,
+            pod,
+            namespace,
+            container=container,
+            command=list(command),
+            stdin=False,
+            stdout=True,
+            stderr=False,
+            tty=False,
+            _request_timeout=_LIMIT_S,
+        )
+    except Exception as problem:  # the library lets through those of its websocket library as well
+        raise RuntimeError(" ".join(str(problem).split())[:300] or type(problem).__name__) from problem
+    finally:
+        with contextlib.suppress(Exception):
+            own.close()  # type: ignore[no-untyped-call]
+    return str(answer)
+
+
+def observe_probes(client: KubeClient, namespace: str, pets: Sequence[str], service: str) -> Mapping[str, Probe]:
+    """What each of these pets sees of its volume and of all of them by name; all look at the same time."""
+    peers = [f"{pet}.{service}" for pet in pets]
+
+    def probe(pet: str) -> Probe:
+        try:
+            return parse_probe(run_in_pod(client, namespace, pet, MYSQL_CONTAINER, probe_command(peers)))
+        except RuntimeError as problem:
+            return Probe(failure=str(problem))
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return dict(zip(pets, pool.map(probe, pets), strict=True))

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+
+import pytest
+from ansible_collections.stateful.petset.plugins.module_utils._core import pet_probe
+from ansible_collections.stateful.petset.plugins.module_utils._core.pet_probe import Probe, judge_probes, parse_probe
+
+OUTPUT = """\
+mount nfs4 192.0.2.10:/srv/0 rw,vers=4.1,hard,proto=tcp rw,nosuid
+dns mysql-0.db 10.0.0.1
+dns mysql-1.db 10.0.0.2
+ping mysql-0.db 9.7.4
+ping mysql-1.db failed
+noise
+"""
+
+
+def test_the_output_is_read() -> None:
+    probe = parse_probe(OUTPUT)
+    assert probe.mount is not None
+    assert (probe.mount.type, probe.mount.source) == ("nfs4", "192.0.2.10:/srv/0")
+    assert probe.mount.options == ("hard", "nosuid", "proto=tcp", "rw", "vers=4.1")
+    assert probe.dns["mysql-1.db"] == ("10.0.0.2",)
+    assert probe.ping == {"mysql-0.db": "9.7.4", "mysql-1.db": "failed"}
+    assert parse_probe("") == Probe()
+
+
+def test_names_and_servers_are_judged() -> None:
+    judged = judge_probes({"mysql-0": parse_probe(OUTPUT)}, {"mysql-0": "10.0.0.1", "mysql-1": "10.0.0.9"}, "db")
+    assert judged["mysql-0"]["dns_ok"] is False
+    assert judged["mysql-0"]["dns_wrong"] == {"mysql-1.db": ["10.0.0.2"]}
+    assert judged["mysql-0"]["ping_ok"] is False
+
+
+@pytest.mark.parametrize("probe", [Probe(failure="forbidden"), parse_probe("ping mysql-0.db unknown")])
+def test_what_nobody_could_see_is_not_bad_news(probe: Probe) -> None:
+    assert judge_probes({"mysql-0": probe}, {"mysql-0": "10.0.0.1"}, "db")["mysql-0"]["ping_ok"] is None
+
+
+def greet(server: socket.socket) -> None:
+    with server:
+        connection, _peer = server.accept()
+        with connection:
+            connection.sendall(b"\x4a\x00\x00\x00\x0a" + b"9.7.4\x00" + b"\x08\x00\x00\x00saltsalt\x00rest")
+
+
+def test_the_program_hears_a_server_and_tells_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    port = server.getsockname()[1]
+    speaking = threading.Thread(target=greet, args=(server,))
+    speaking.start()
+    monkeypatch.setattr(pet_probe, "SCRIPT", pet_probe.SCRIPT.replace("port=3306", f"port={port}"))
+    command = pet_probe.probe_command(["localhost"])
+    heard = parse_probe(subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout)
+    speaking.join(10)
+    assert heard.ping == {"localhost": "9.7.4"}
+    assert {"127.0.0.1", "::1"} & set(heard.dns["localhost"])
+    silent = parse_probe(subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout)
+    assert silent.ping == {"localhost": "failed"}
+
+
+def test_the_program_is_posix_shell() -> None:
+    subprocess.run(["sh", "-n", "-c", pet_probe.SCRIPT], check=True)
