@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbooks against a real API server, with an NFS server that others manage; the kubelet is played by the test."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.error
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.cluster import Cluster
+from tests.api.test_pet_set import Kubelet
+
+pytestmark = pytest.mark.api
+
+ROOT = Path(__file__).resolve().parents[2]
+PASSWORD = 'it\'s "100%" $ecret\\ ünd'
+
+
+class Site:
+    """Runs the collection's playbooks as a user would, with an inventory of few lines."""
+
+    def __init__(self, api: Cluster, namespace: str, folder: Path) -> None:
+        self.api = api
+        self.namespace = namespace
+        self.inventory = folder / "inventory.yml"
+        self.kubeconfig = api.kubeconfig()
+        self.output = ""
+        self.writes: list[str] = []
+
+    def play(self, name: str, *options: str, fails: bool = False, **variables: Any) -> dict[str, int]:
+        given: Mapping[str, Any] = {
+            "petset_namespace": self.namespace,
+            "petset_nfs_managed": False,
+            "petset_nfs_server": "192.0.2.10",
+            "petset_kubeconfig": str(self.kubeconfig),
+            "petset_wait_timeout": 60,
+            "petset_passwords": {"root": PASSWORD},
+            "petset_status_probe": False,
+            **variables,
+        }
+        self.inventory.write_text(json.dumps({"all": {"vars": {k: v for k, v in given.items() if v is not None}}}))
+        position = self.api.audit_position()
+        program = Path(sys.executable).with_name("ansible-playbook")
+        done = subprocess.run(
+            [program, "-i", self.inventory, f"stateful.petset.{name}", *options],
+            cwd=self.inventory.parent,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        self.output = done.stdout + done.stderr
+        self.writes = self.api.audited_writes(position)
+        assert (done.returncode != 0) is fails, self.output
+        recap = re.search(r"^localhost .*", done.stdout, re.MULTILINE)
+        assert recap, self.output
+        return {word: int(number) for word, number in re.findall(r"(\w+)=(\d+)", recap[0])}
+
+
+@pytest.fixture
+def site(api: Cluster, namespace: str, tmp_path: Path) -> Iterator[Site]:
+    site = Site(api, namespace, tmp_path)
+    kubelet = Kubelet(api, namespace)
+    kubelet.start()
+    yield site
+    for path in ("apis/apps/v1", "api/v1"):
+        plural = "statefulsets/mysql" if "apps" in path else "pods"
+        with contextlib.suppress(urllib.error.HTTPError):
+            api.request("DELETE", f"/{path}/namespaces/{namespace}/{plural}")
+    kubelet.stop()
+
+
+def test_the_way_of_a_set(site: Site) -> None:
+    options = ("--diff", "-vvv")
+    # Check mode on an empty cluster writes nothing and says that all would be made.
+    recap = site.play("site", "--check", *options)
+    assert recap["failed"] == 0
+    assert site.writes == []
+    assert "create StatefulSet" in site.output
+    shown = site.output
+    recap = site.play("site", *options)
+    assert recap["changed"] > 0
+    shown += site.output
+    for second in (options, ("--check", *options)):
+        recap = site.play("site", *second)
+        assert recap["changed"] == 0, site.output
+        assert site.writes == []
+        shown += site.output
+    site.play("status")
+    assert re.search(r"ORDINAL +PET +STATE", site.output)
+    assert re.search(r"mysql-1 +ready", site.output)
+    assert "192.0.2.10:/srv/petset/" in site.output
+    assert site.writes == []
+    site.play("status", petset_status_format="json")
+    assert '"pod_uid"' in site.output
+    shown += site.output
+    # The playbook is run again with more pets: volumes first, then the count.
+    assert site.play("site", *options, petset_replicas=3)["changed"] > 0
+    recap = site.play("site", fails=True, petset_replicas=2)
+    assert "it has 3 pets, 2 are wanted" in site.output
+    assert site.writes == []
+    recap = site.play("teardown", petset_replicas=3)
+    assert recap["changed"] > 0
+    shown += site.output
+    for ordinal in range(3):
+        assert f"192.0.2.10:/srv/petset/{site.namespace}/mysql/{ordinal}" in site.output
+    assert site.play("teardown", petset_replicas=3)["changed"] == 0
+    assert site.writes == []
+    assert PASSWORD not in shown
+    assert json.dumps(PASSWORD)[1:-1] not in shown
+    site.play("site", petset_replicas=3)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"petset_set": "My.SQL"}, "My.SQL"),
+        ({"petset_replicas": 0}, "replicas"),
+        ({"petset_replicas": "many"}, "petset_replicas"),
+        ({"petset_capacity": "1GB"}, "1GB"),
+        ({"petset_memory": "0x10"}, "0x10"),
+        ({"petset_nfs_managed": True}, "nfs_servers"),
+        ({"petset_nfs_managed": "maybe"}, "petset_nfs_managed"),
+        ({"petset_nfs_server": ""}, "petset_nfs_server"),
+        ({"petset_namespace": "not-there"}, "Namespace not-there"),
+        ({"petset_mysql_config": {"sync_binlog": 0}}, "sync_binlog"),
+        ({"petset_passwords": {"root": 83}}, "quote it"),
+        ({"petset_passwords": {"replication": "x" * 33}}, "MySQL takes 32"),
+        ({"petset_context": "elsewhere"}, "known contexts: admin"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(site: Site, variables: dict[str, Any], words: str) -> None:
+    site.play("site", fails=True, **variables)
+    assert words in site.output
+    assert site.writes == []
