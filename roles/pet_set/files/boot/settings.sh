@@ -78,7 +78,8 @@ clamp() { # VALUE LOW HIGH
     if [ "$1" -lt "$2" ]; then echo "$2"; elif [ "$1" -gt "$3" ]; then echo "$3"; else echo "$1"; fi
 }
 
-# render_cnf: petset.cnf.in and user.cnf to $run/my.cnf. The reasons for the numbers stand in petset.cnf.in.
+# render_cnf: petset.cnf.in and user.cnf to $run/my.cnf, and the folders it names. The reasons for the numbers stand in
+# petset.cnf.in.
 render_cnf() {
     check_user_settings
     memory_mib=$((memory_bytes / 1048576))
@@ -117,7 +118,9 @@ render_cnf() {
         -e "s|@RUN@|$run|" -e "s|@DATA@|$data|" -e "s|@TLS@|$tls|" \
         -e '}' "$boot/petset.cnf.in" >"$run/my.cnf.new"
     mv -f "$run/my.cnf.new" "$run/my.cnf"
-    mkdir -p "$run/tmp" "$run/innodb-temp"
+    # Of an earlier mysqld of this pod, perhaps a killed one; InnoDB would not start over its own old files.
+    rm -rf "$run/tmp" "$run/innodb-temp"
+    mkdir "$run/tmp" "$run/innodb-temp"
 }
 
 insert_or_drop() {

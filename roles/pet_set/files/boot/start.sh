@@ -21,8 +21,6 @@ check_identity
 render_cnf
 # What an earlier mysqld of this pod left behind. The folder is the pod's own, so nobody else's is hit.
 rm -f "$run/mysqld.sock" "$run/mysqld.sock.lock" "$run/mysqld.pid"
-rm -rf "$run/tmp" "$run/innodb-temp"
-mkdir -p "$run/tmp" "$run/innodb-temp"
 say "pet $ordinal of set $PETSET_SET in $PETSET_NAMESPACE, server_uuid $server_uuid: starting mysqld, read-only"
 echo "$$" >"$run/main.pid"
 exec mysqld --defaults-file="$run/my.cnf"

@@ -187,6 +187,15 @@ def test_kill_in_the_middle_of_the_copy(rig: Rig) -> None:
     assert sorted(os.listdir(rig.volume)) == [".petset-identity.json", ".petset-lock", "data"]
 
 
+def test_temporary_files_of_a_killed_first_start_go(rig: Rig) -> None:
+    """InnoDB refuses to start over its own old temporary tablespaces: seen with 9.7.4 after a kill."""
+    stale = rig.root / "petset" / "run" / "innodb-temp" / "temp_1.ibt"
+    stale.parent.mkdir()
+    stale.touch()
+    assert rig.run().returncode == 0
+    assert not stale.exists()
+
+
 def test_order_of_syncs(rig: Rig) -> None:
     """The copy is on disk before it gets its name, the name before the identity file is there."""
     assert rig.run().returncode == 0

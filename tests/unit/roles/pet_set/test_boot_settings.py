@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -257,11 +256,3 @@ def test_only_coreutils_and_sed() -> None:
     code = "\n".join(path.read_text() for path in BOOT.glob("*.sh"))
     for program in ("grep", "awk", "find", "python3", "perl", "mysqladmin", "hostname", "ps", "pgrep", "xargs", "cmp"):
         assert not re.search(rf"^[^#\n]*(^|[|;&(] *|\s){program} -", code, re.MULTILINE), program
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="no shellcheck here")
-def test_shellcheck() -> None:
-    files = map(str, BOOT.glob("*.sh"))
-    done = subprocess.run(["shellcheck", "-x", *files], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
