@@ -31,7 +31,7 @@ class ProcessRecord:
 
 @dataclass(slots=True)
 class LabState:
-    """The state file's content. ``stopped``: parts that a user stopped or powered off, which ``up`` starts again."""
+    """The state file's content. A part that a user stopped keeps its record: that of a process that has ended."""
 
     config: LabConfig
     slot: int
@@ -72,18 +72,30 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     """Replace a file's content so that a reader sees the old or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text)
+    # made anew and closed before anything is in it: it may be a secret
+    beside.unlink(missing_ok=True)
+    beside.touch(mode=0o600)
     beside.chmod(mode)
+    beside.write_text(text)
     beside.replace(path)
 
 
+def write_if_changed(path: Path, text: str) -> None:
+    """As write_atomically, but a file that says so already stays as it is."""
+    if not path.exists() or path.read_text() != text:
+        write_atomically(path, text)
+
+
 def load(name: str) -> LabState | None:
-    """The state of a lab; None when there is none of that name."""
+    """The state of a lab; None when there is none of that name. Raises LabError when its file cannot be read."""
+    path = folder(name) / "state.json"
     try:
-        text = (folder(name) / "state.json").read_text()
+        return LabState.from_json(json.loads(path.read_text()))
     except FileNotFoundError:
         return None
-    return LabState.from_json(json.loads(text))
+    except (ValueError, KeyError, TypeError) as error:
+        # another version of the lab wrote it, or a person
+        raise LabError(f"cannot read {path}: {error!r}", f"python3 -m lab down --name {name}") from error
 
 
 def need(name: str) -> LabState:
