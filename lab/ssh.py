@@ -10,7 +10,7 @@ from pathlib import Path
 from lab.config import MachineSpec, Plan
 from lab.network import in_namespace
 from lab.run import run
-from lab.state import folder, write_atomically
+from lab.state import folder, write_if_changed
 
 
 def ensure_key(path: Path, comment: str) -> None:
@@ -36,7 +36,7 @@ def ensure_keys(plan: Plan) -> None:
         key = base / "machines" / machine.name / "share" / "ssh_host_ed25519_key"
         ensure_key(key, machine.name)
         entries.append(((machine.name, machine.ip, machine.ip6), key.with_name(key.name + ".pub").read_text()))
-    write_atomically(base / "ssh" / "known_hosts", render_known_hosts(entries))
+    write_if_changed(base / "ssh" / "known_hosts", render_known_hosts(entries))
 
 
 def options(plan: Plan) -> list[str]:

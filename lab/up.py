@@ -14,7 +14,7 @@ from lab.config import LabConfig, MachineSpec, Plan
 from lab.controlplane import Programs
 from lab.log import LabError, elapsed_s, in_parallel, say, step
 from lab.paths import cache_root, locked, state_root
-from lab.state import LabState, folder, save, write_atomically
+from lab.state import LabState, folder, save, write_atomically, write_if_changed
 
 
 class Artefacts:
@@ -63,6 +63,7 @@ class Artefacts:
 def up(config: LabConfig) -> LabState:
     """Bring a lab up, whatever is there of it. Parts that a user stopped are started; cuts stay until ``heal``."""
     with locked(state_root() / f".{config.name}.lock"):
+        _check_kubernetes(config)
         lab = state.create_or_update(config)
         plan = lab.plan
         artefacts = Artefacts(lab.config)
@@ -95,6 +96,17 @@ def up(config: LabConfig) -> LabState:
         else:
             say(f"lab '{config.name}' was up: nothing to do ({elapsed_s():.1f} s)")
         return lab
+
+
+def _check_kubernetes(config: LabConfig) -> None:
+    """Refuse a version or a folder that cannot be used before the state keeps it, where only ``down`` takes it away."""
+    known = state.load(config.name)
+    if known is not None and known.config == config:
+        return
+    if config.kube_bin_dir:
+        gobuild.ensure_kubernetes(config.kubernetes, Path(config.kube_bin_dir))
+    else:
+        gobuild.parse_kubernetes_version(config.kubernetes)
 
 
 def _record_boot(plan: Plan, seconds: float) -> None:
@@ -166,7 +178,7 @@ def _start_control_plane(lab: LabState, artefacts: Artefacts) -> list[str]:
         shutil.rmtree(partial, ignore_errors=True)
         registry.seed_storage(artefacts.registry, partial)
         partial.rename(storage)
-    write_atomically(base / "registry.yml", registry.render_config(Path("/lab/registry"), f"{plan.gateway_ip}:5000"))
+    write_if_changed(base / "registry.yml", registry.render_config(Path("/lab/registry"), f"{plan.gateway_ip}:5000"))
     started = []
     for part in controlplane.PARTS:
         record = lab.processes.get(part)
@@ -230,10 +242,7 @@ def render_inventory(plan: Plan, lab_folder: str) -> str:
 
 def _write_access_files(plan: Plan) -> None:
     base = folder(plan.config.name)
-    text = render_inventory(plan, str(base))
-    path = base / "inventory.yml"
-    if not path.exists() or path.read_text() != text:
-        write_atomically(path, text)
+    write_if_changed(base / "inventory.yml", render_inventory(plan, str(base)))
 
 
 def down(name: str) -> bool:
@@ -242,8 +251,7 @@ def down(name: str) -> bool:
     What is looked for follows from the lab's name alone, so it works after a crash, and on a half-made lab.
     """
     with locked(state_root() / f".{name}.lock"):
-        lab = state.load(name)
-        plan = lab.plan if lab else Plan(LabConfig(name), 0)
+        plan = Plan(LabConfig(name), 0)
         there = folder(name).exists() or any(ns in network.existing_namespaces() for ns in plan.namespaces)
         if there:
             with step(f"take lab '{name}' down"):
