@@ -21,7 +21,7 @@ from lab.paths import cached, key_of
 from lab.run import CommandError, run
 
 DEFAULT_MINOR = "1.36"
-# The newest patch release of each minor on proxy.golang.org, seen 2026-11-25. Pinned: two people who build the lab
+# The newest patch release of each minor on the Go module proxy, seen 2026-11-25. Pinned: two people who build the lab
 # from one commit get the same cluster.
 KUBERNETES_PATCHES: Mapping[str, str] = {
     "1.33": "v1.33.13",

@@ -137,7 +137,7 @@ if [[ ${1:-} == mysqld && -z $asks_only ]]; then
     if [[ $(id -u) == 0 ]]; then
         find "$datadir" "$(dirname "$socket")" \! -user mysql -exec chown mysql: '{}' +
         say Note "Going on as user 'mysql'"
-        exec setpriv --reuid=mysql --regid=mysql --clear-groups -- "$BASH_SOURCE" "$@"
+        exec setpriv --reuid=mysql --regid=mysql --clear-groups -- "${BASH_SOURCE[0]}" "$@"
     fi
     if [[ ! -d $datadir/mysql ]]; then
         initialise
