@@ -247,7 +247,12 @@ def test_a_server_that_hangs_up_may_have_done_it() -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=lambda: listener.accept()[0].close())
+
+        def hang_up() -> None:
+            connection, dummy = listener.accept()
+            connection.close()
+
+        thread = threading.Thread(target=hang_up)
         thread.start()
         transport = kubeauth.HttpTransport(
             Connection(host=f"http://127.0.0.1:{listener.getsockname()[1]}", source="test"),
