@@ -249,8 +249,7 @@ def test_a_server_that_hangs_up_may_have_done_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def hang_up() -> None:
-            connection, dummy = listener.accept()
-            connection.close()
+            listener.accept()[0].close()
 
         thread = threading.Thread(target=hang_up)
         thread.start()

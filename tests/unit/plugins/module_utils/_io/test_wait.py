@@ -107,9 +107,12 @@ def test_an_api_that_is_away_is_waited_for_up_to_the_deadline() -> None:
             raise Unreachable("api", "refused")
         return 3
 
+    def unreachable() -> int:
+        raise Unreachable("a", "b")
+
     assert wait_until("x", look, judge, Deadline(clock, 60), clock=clock).observation == 3
     with pytest.raises(Unreachable):
-        wait_until("x", lambda: (nothing for nothing in ()).throw(Unreachable("a", "b")), judge, Deadline(clock, 5), clock=clock)
+        wait_until("x", unreachable, judge, Deadline(clock, 5), clock=clock)
 
 
 def test_the_real_clock_never_goes_back_and_takes_no_negative_sleep() -> None:
