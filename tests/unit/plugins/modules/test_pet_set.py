@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.stateful.petset.plugins.module_utils import _pet_set
+from ansible_collections.stateful.petset.plugins.module_utils import _module, _pet_set
 from ansible_collections.stateful.petset.plugins.module_utils._core import kinds
 from ansible_collections.stateful.petset.plugins.module_utils._core.errors import (
     ApiError,
@@ -81,7 +81,9 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    # one way to mask on every core, so that a test can look what was masked; test__module.py tries both ways
+    monkeypatch.setattr(_module, "_register_secret", None)
     return World()
 
 
