@@ -14,7 +14,9 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.manifests im
 from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeCluster
 
 Json = Any
-BOOT_FILES = {name: f"# {name}\n" for name in ("lib.sh", "prepare.sh", "start.sh", "probe.sh", "petset.cnf.in")}
+BOOT_FILES = {
+    name: f"# {name}\n" for name in ("lib.sh", "settings.sh", "prepare.sh", "start.sh", "probe.sh", "petset.cnf.in")
+}
 SPEC = PetSetSpec(
     name="mysql",
     namespace="default",
