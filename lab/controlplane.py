@@ -211,15 +211,15 @@ def part_namespace(plan: Plan, part: str) -> str:
 
 
 def write_configuration(plan: Plan) -> None:
-    """All files that the parts read."""
+    """All files that the parts read; the administrator's kubeconfig comes last, as the sign that all are there."""
     base = folder(plan.config.name)
     pki.ensure(plan)
     for name in ("controller-manager", "scheduler", "kube-proxy", "coredns"):
         pki.write_kubeconfig(plan, name, base / "kubeconfigs" / name)
-    pki.write_kubeconfig(plan, "admin", base / "kubeconfig")
     write_atomically(base / "audit-policy.json", json.dumps(render_audit_policy()))
     write_atomically(base / "kube-proxy.json", json.dumps(render_kube_proxy(plan, base / "kubeconfigs" / "kube-proxy")))
     write_atomically(base / "Corefile", render_corefile(plan, base / "kubeconfigs" / "coredns", host_nameservers()))
+    pki.write_kubeconfig(plan, "admin", base / "kubeconfig")
 
 
 def start(state: LabState, part: str, programs: Programs) -> bool:

@@ -122,19 +122,11 @@ def ensure(plan: Plan) -> None:
             ]
         )
         (base / ".ca.crt").rename(base / "ca.crt")
-    if not (base / "service-account.pub").exists():
-        run(["openssl", "genrsa", "-out", str(base / "service-account.key"), "2048"])
-        run(
-            [
-                "openssl",
-                "rsa",
-                "-in",
-                str(base / "service-account.key"),
-                "-pubout",
-                "-out",
-                str(base / "service-account.pub"),
-            ]
-        )
+    private, public = base / "service-account.key", base / "service-account.pub"
+    if not public.exists():
+        run(["openssl", "genrsa", "-out", str(private), "2048"])
+        run(["openssl", "rsa", "-in", str(private), "-pubout", "-out", str(base / ".service-account.pub")])
+        (base / ".service-account.pub").rename(public)
     missing = [c for c in certificates(plan) if not (base / f"{c.name}.crt").exists()]
     in_parallel([lambda c=c: _issue(base, c) for c in missing])  # type: ignore[misc]
 
