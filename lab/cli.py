@@ -289,7 +289,7 @@ def cmd_fault(args: argparse.Namespace) -> int:
             case "cut":
                 faults.set_cuts(lab, faults.plan_cuts(lab.plan, lab.cuts, name, args.peer, args.one_way))
             case "heal":
-                faults.set_cuts(lab, faults.plan_heal(lab.cuts, name, args.peer))
+                faults.set_cuts(lab, faults.plan_heal(lab.plan, lab.cuts, name, args.peer))
             case "slow":
                 slowness = None if args.off else faults.Slowness(args.delay, args.loss, args.rate)
                 faults.slow(lab, name, slowness)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 import time
@@ -74,20 +75,28 @@ def start_part(lab: LabState, part: str, artefacts: up.Artefacts) -> None:
     controlplane.wait_until_ready(lab, [part])
 
 
+def _check_parties(plan: Plan, names: Iterable[str], to_do: str) -> None:
+    parties = plan.parties()
+    for name in names:
+        if name not in parties:
+            raise LabError(f"no party '{name}' to {to_do}", "one of: " + ", ".join(parties))
+
+
 def plan_cuts(plan: Plan, now: Iterable[Cut], a: str, b: str, one_way: bool) -> list[Cut]:
     """The cuts after ``cut a b``. Pure. Raises LabError for a party that does not exist, or for a cut to oneself."""
-    parties = plan.parties()
-    for name in (a, b):
-        if name not in parties:
-            raise LabError(f"no party '{name}' to cut", "one of: " + ", ".join(parties))
+    _check_parties(plan, (a, b), "cut")
     if a == b:
         raise LabError(f"'{a}' cannot be cut from itself")
     new = {(a, b)} if one_way else {(a, b), (b, a)}
     return sorted(set(now) | new)
 
 
-def plan_heal(now: Iterable[Cut], a: str | None, b: str | None) -> list[Cut]:
-    """The cuts that stay after ``heal``: none, or those that do not touch a, or not the pair a, b. Pure."""
+def plan_heal(plan: Plan, now: Iterable[Cut], a: str | None, b: str | None) -> list[Cut]:
+    """The cuts that stay after ``heal``: none, or those that do not touch a, or not the pair a, b. Pure.
+
+    Raises LabError for a party that does not exist: behind a mistyped name a cut would stay.
+    """
+    _check_parties(plan, (name for name in (a, b) if name is not None), "heal")
     if a is None:
         return []
     if b is None:
@@ -110,16 +119,30 @@ class Slowness:
     loss_percent: float | None = None
     rate_mbit: float | None = None
 
+    def __post_init__(self) -> None:
+        # tc would refuse it half-way, when the queues that were there are gone
+        if self.delay_ms is not None and not 0 <= self.delay_ms < math.inf:
+            raise LabError(f"slow --delay {self.delay_ms:g}: milliseconds are 0 or more")
+        if self.loss_percent is not None and not 0 <= self.loss_percent <= 100:
+            raise LabError(f"slow --loss {self.loss_percent:g}: percent are 0 to 100")
+        if self.rate_mbit is not None and not 0 < self.rate_mbit < math.inf:
+            raise LabError(f"slow --rate {self.rate_mbit:g}: Mbit/s are more than 0 (cut drops everything)")
+
     def render_netem(self) -> str:
         """The netem words for tc. Pure."""
         words = ["netem", "limit", "20000"]
         if self.delay_ms is not None:
-            words += ["delay", f"{self.delay_ms:g}ms"]
+            words += ["delay", _plain(self.delay_ms) + "ms"]
         if self.loss_percent is not None:
-            words += ["loss", f"{self.loss_percent:g}%"]
+            words += ["loss", _plain(self.loss_percent) + "%"]
         if self.rate_mbit is not None:
-            words += ["rate", f"{self.rate_mbit:g}mbit"]
+            words += ["rate", _plain(self.rate_mbit) + "mbit"]
         return " ".join(words)
+
+
+def _plain(number: float) -> str:
+    """A number in plain decimals, without an exponent and with nothing rounded away that tc could use."""
+    return f"{number:.6f}".rstrip("0").rstrip(".")
 
 
 SLOW_OFF = """

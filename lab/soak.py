@@ -24,7 +24,15 @@ IDLE_P99_MS = 3.0
 STALL_S = 0.2
 RETRANSMITTED = 1 / 100_000
 
-SERVER = r"""
+# A node that is connected is known to the kernel's server under the client name that it had; an export for another
+# name is then "No such file or directory" to it until these caches are emptied, which exportfs does not do.
+FLUSH_CACHES = """
+for cache in auth.unix.ip auth.unix.gid nfsd.fh nfsd.export; do
+    date +%s > /proc/net/rpc/$cache/flush
+done
+"""
+SERVER = (
+    r"""
 if ! command -v exportfs >/dev/null; then
     apt-get -q update >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get -q -y install nfs-kernel-server >/dev/null
 fi
@@ -34,6 +42,8 @@ echo "/srv/lab-soak LAN($options)" > /etc/exports.d/lab-soak.exports
 systemctl start nfs-server
 exportfs -ra
 """
+    + FLUSH_CACHES
+)
 SERVER_CLEAN = "rm -rf /etc/exports.d/lab-soak.exports /srv/lab-soak; exportfs -ra\n"
 MOUNT = """
 mkdir -p /mnt/lab-soak

@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from lab.soak import FLUSH_CACHES
+
 from .conftest import Lab, wait_for
 
 pytestmark = pytest.mark.lab
@@ -178,7 +180,8 @@ def story(nfs_server: Lab):
             chown -R 999:999 /srv/story/web-$i
             echo "/srv/story/web-$i 10.213.0.0/24(rw,sync,no_subtree_check,root_squash,fsid=10$i)"
         done > /etc/exports.d/story.exports
-        exportfs -ra""",
+        exportfs -ra"""
+        + FLUSH_CACHES,
     )
     assert done.rc == 0, done.stderr
     lab.kubectl(
