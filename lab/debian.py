@@ -87,60 +87,96 @@ def parse_one_line(text: str) -> list[tuple[str, str, list[str]]]:
     return found
 
 
+# How apt lets one say no (StringToBool, apt-pkg/contrib/strutl.cc).
+NO = ("no", "false", "without", "off", "disable", "0")
+
+
+def parse_sources(sources: dict[str, str]) -> list[tuple[str, str, list[str]]]:
+    """All (uri, suite, components) of packages in sources files, file name to text, in the order of their names."""
+    entries: list[tuple[str, str, list[str]]] = []
+    for name in sorted(sources):
+        if not name.endswith(".sources"):
+            entries += parse_one_line(sources[name])
+            continue
+        for stanza in parse_deb822(sources[name]):
+            if stanza.get("enabled", "yes").lower() in NO or "deb" not in stanza.get("types", "").split():
+                continue
+            components = stanza.get("components", "").split()
+            entries += [
+                (uri, suite, components)
+                for uri in stanza.get("uris", "").split()
+                for suite in stanza.get("suites", "").split()
+            ]
+    return [(uri.rstrip("/"), suite, components) for uri, suite, components in entries]
+
+
 def parse_mirror(sources: dict[str, str], codename: str) -> str | None:
     """The URI from which a Debian host with this code name gets its release, out of its sources files.
 
-    ``sources`` maps file name to text. Only entries for the release itself with component main count: security and
-    third-party archives carry no other release of Debian.
+    ``sources`` maps file name to text. Only entries for the release itself with component main count: security
+    archives carry no other release of Debian. Nor do those of products, many of which have a suite ``stable main``
+    or one named after the release; Debian's own is known by its updates or, without them, by its path.
     """
-    for name in sorted(sources):
-        text = sources[name]
-        entries: list[tuple[str, str, list[str]]] = []
-        if name.endswith(".sources"):
-            for stanza in parse_deb822(text):
-                if stanza.get("enabled", "yes").lower() == "no" or "deb" not in stanza.get("types", "").split():
-                    continue
-                components = stanza.get("components", "").split()
-                entries += [
-                    (uri, suite, components)
-                    for uri in stanza.get("uris", "").split()
-                    for suite in stanza.get("suites", "").split()
-                ]
-        else:
-            entries = parse_one_line(text)
-        for uri, suite, components in entries:
-            if suite in (codename, "stable", "oldstable", "testing") and "main" in components:
-                return uri.rstrip("/")
+    releases = (codename, "stable", "oldstable", "testing")
+    entries = parse_sources(sources)
+    with_updates = {uri for uri, suite, _ in entries if suite in [f"{name}-updates" for name in releases]}
+    found = [uri for uri, suite, components in entries if suite in releases and "main" in components]
+    # sorted is stable: of equals the first
+    found.sort(key=lambda uri: (uri not in with_updates, not uri.endswith("/debian")))
+    return found[0] if found else None
+
+
+def parse_mirror_list(text: str) -> str | None:
+    """The first URI of a file that ``mirror+file:`` names (apt-transport-mirror(1)): one with its metadata a line."""
+    for line in text.splitlines():
+        if words := line.split("#", 1)[0].split():
+            return words[0].rstrip("/")
     return None
+
+
+def parse_proxies(apt_config: str) -> tuple[str, ...]:
+    """apt options for the proxies in ``apt-config dump --format "%f %v%n"``. A program that finds one is left out:
+    the machines do not have it.
+    """
+    pairs = [line.rstrip(";").split(None, 1) for line in apt_config.splitlines()]
+    return tuple(
+        f'{pair[0]} "{pair[1]}"'
+        for pair in pairs
+        if len(pair) == 2 and "proxy" in pair[0].lower() and "detect" not in pair[0].lower()
+    )
+
+
+def parse_os_release(text: str) -> dict[str, str]:
+    """The values of an os-release file, without quotes."""
+    return {name: value.strip("\"'") for name, _, value in (line.partition("=") for line in text.splitlines())}
 
 
 @cache
 def find_mirror() -> Mirror:
     """The host's mirror (``$PETSET_LAB_MIRROR`` overrides). Raises LabError when its apt sources name none."""
-    proxies = tuple(
-        line.rstrip(";")
-        for line in run(["apt-config", "dump", "--format", "%f %v%n", "Acquire"]).splitlines()
-        if "proxy" in line.lower() and len(line.split(None, 1)) == 2
-    )
-    options = tuple(f'{name} "{value}"' for name, value in (line.split(None, 1) for line in proxies))
+    options = parse_proxies(run(["apt-config", "dump", "--format", "%f %v%n", "Acquire"]))
     if own := os.environ.get("PETSET_LAB_MIRROR"):
         return Mirror(own, options)
-    release = Path("/etc/os-release").read_text()
-    codename = next(
-        (x.split("=", 1)[1].strip('"') for x in release.splitlines() if x.startswith("VERSION_CODENAME=")), ""
-    )
+    way_out = "set PETSET_LAB_MIRROR to the address of a Debian mirror that carries forky and sid"
+    release = parse_os_release(Path("/etc/os-release").read_text())
+    if release.get("ID", "debian") != "debian":
+        raise LabError(f"this host is {release['ID']}: its apt sources name no Debian mirror", way_out)
     apt = Path("/etc/apt")
     files = [
         apt / "sources.list",
         *(apt / "sources.list.d").glob("*.list"),
         *(apt / "sources.list.d").glob("*.sources"),
     ]
+    codename = release.get("VERSION_CODENAME", "")
     uri = parse_mirror({str(f): f.read_text() for f in files if f.is_file()}, codename)
     if uri is None:
-        raise LabError(
-            f"no Debian mirror found in /etc/apt/sources.list* for release '{codename}'",
-            "set PETSET_LAB_MIRROR to the address of a Debian mirror that carries forky and sid",
-        )
+        raise LabError(f"no Debian mirror found in /etc/apt/sources.list* for release '{codename}'", way_out)
+    if uri.startswith("mirror+file:"):
+        # as on Debian's cloud images; the machines do not have that file
+        path = Path("/" + uri.removeprefix("mirror+file:").lstrip("/"))
+        uri = parse_mirror_list(path.read_text()) if path.is_file() else None
+        if uri is None:
+            raise LabError(f"{path}, which this host's apt sources name, names no mirror", way_out)
     return Mirror(uri, options)
 
 
