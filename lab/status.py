@@ -57,16 +57,18 @@ class Status:
 
 
 def parse_snmp_tcp(text: str) -> tuple[int, int]:
-    """(segments sent, segments retransmitted) of a /proc/net/snmp. Pure."""
+    """(segments sent, segments retransmitted) of a /proc/net/snmp. Pure. Raises ValueError when they are not there."""
     rows = [line.split() for line in text.splitlines() if line.startswith("Tcp:")]
-    if len(rows) != 2:
-        raise ValueError("no Tcp lines in /proc/net/snmp")
-    table = dict(zip(rows[0], rows[1], strict=True))
-    return int(table["OutSegs"]), int(table["RetransSegs"])
+    try:
+        names, values = rows
+        table = dict(zip(names, values, strict=True))
+        return int(table["OutSegs"]), int(table["RetransSegs"])
+    except (ValueError, KeyError) as missing:
+        raise ValueError(f"no TCP counters in /proc/net/snmp: {rows}") from missing
 
 
 def _memory_mib(record: ProcessRecord | None) -> int:
-    """Proportional memory of a process; the machines' memory is a shared file, so resident size is what they use."""
+    """Resident memory of a process; the machines' memory is a file in memory, of which it counts what they use."""
     if record is None or not processes.is_alive(record):
         return 0
     try:
