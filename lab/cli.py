@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -35,7 +36,7 @@ All commands take --name NAME: several labs can be up side by side.
 
 def _parse_machines(text: str) -> int:
     kind, _, count = text.partition("=")
-    if kind != "extra" or not count.isdigit():
+    if kind != "extra" or not count.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r}: write extra=N")
     return int(count)
 
@@ -55,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--name",
             dest="lab",
-            default=os.environ.get("PETSET_LAB", "lab"),
+            default=os.environ.get("PETSET_LAB") or "lab",
             metavar="LAB",
             help="which lab (default: $PETSET_LAB or 'lab')",
         )
@@ -111,7 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("power-off", "Cut a machine's power: killed at once, nothing flushed."),
         ("power-on", "Switch a machine on with the disk it had; waits for its SSH, and for Ready on a node."),
         ("pause", "Freeze a machine or a part of the control plane."),
-        ("resume", "Let it go on."),
+        ("resume", "Let a paused machine or part go on."),
     ):
         add(name, text, cmd_fault).add_argument("target", metavar="NAME")
     for name, text in (
@@ -146,7 +147,23 @@ def build_parser() -> argparse.ArgumentParser:
     sub = add("clock", "Move a machine's clock: +90, -5m, 2h; 0 puts it back to the host's time.", cmd_fault)
     sub.add_argument("target", metavar="NAME")
     sub.add_argument("shift", metavar="SHIFT")
+    # -90 is an argument to argparse, -5m is to become one
+    sub._negative_number_matcher = re.compile(r"-\d+(\.\d+)?[smh]?$")
     return parser
+
+
+def _shield(words: Sequence[str]) -> list[str]:
+    """The command line with ``--`` before what is the words of another program: argparse would take the ``-n`` of
+    ``lab kubectl -n kube-system get pods`` for an option of the lab's own. Pure.
+    """
+    if not words or words[0] not in ("run", "kubectl"):
+        return list(words)
+    at = 1
+    while at < len(words) and re.fullmatch(r"--name(=.*)?|-h|--help", words[at], re.DOTALL):
+        at += 2 if words[at] == "--name" else 1
+    if at >= len(words) or words[at] == "--":
+        return list(words)
+    return [*words[:at], "--", *words[at:]]
 
 
 def _config(args: argparse.Namespace) -> LabConfig:
@@ -268,6 +285,8 @@ def cmd_logs(args: argparse.Namespace) -> int:
 
 def cmd_fault(args: argparse.Namespace) -> int:
     """All faults and their mending."""
+    # before the lock, whose file would stay for a lab that is none
+    state.need(args.lab)
     with locked(state_root() / f".{args.lab}.lock"):
         lab = state.need(args.lab)
         name = args.target
@@ -305,8 +324,10 @@ def cmd_fault(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; errors that a person can act on are printed with their way out."""
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_args(_shield(sys.argv[1:] if argv is None else argv))
     try:
+        # the name is a part of files' names in all that follows
+        LabConfig(args.lab)
         code: int = args.handler(args)
         return code
     except LabError as error:
