@@ -90,6 +90,14 @@ def test_a_machine_keeps_its_addresses_when_the_lab_grows(plan: Plan, nodes: int
     assert set(plan.machines) <= set(larger.machines)
 
 
+def test_addresses_of_a_small_lab() -> None:
+    assert {m.name: (m.ip, m.ip6, m.mac, m.pod_cidr) for m in Plan(LabConfig(nodes=1, extra=1), 0).machines} == {
+        "node-1": ("10.213.0.11", "fd21:3:0:1::11", "02:5a:00:00:00:0b", "10.214.1.0/24"),
+        "nfs": ("10.213.0.21", "fd21:3:0:1::21", "02:5a:00:00:00:15", None),
+        "extra-1": ("10.213.0.31", "fd21:3:0:1::31", "02:5a:00:00:00:1f", None),
+    }
+
+
 @given(plans)
 def test_parties_are_the_fixed_three_and_the_machines_with_all_their_networks(plan: Plan) -> None:
     parties = plan.parties()
