@@ -20,13 +20,13 @@ from lab.log import LabError
 DEBIAN_SOURCES = """\
 # Debian's own file
 Types: deb deb-src
-URIs: http://deb.debian.org/debian
+URIs: http://mirror.example.org/debian
 Suites: bookworm bookworm-updates
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
 Types: deb
-URIs: http://deb.debian.org/debian-security
+URIs: http://mirror.example.org/debian-security
 Suites: bookworm-security
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
@@ -37,7 +37,7 @@ def test_stanzas_of_debians_own_file() -> None:
     first, second = debian.parse_deb822(DEBIAN_SOURCES)
     assert first == {
         "types": "deb deb-src",
-        "uris": "http://deb.debian.org/debian",
+        "uris": "http://mirror.example.org/debian",
         "suites": "bookworm bookworm-updates",
         "components": "main",
         "signed-by": "/usr/share/keyrings/debian-archive-keyring.gpg",
@@ -123,7 +123,7 @@ def stanza(**fields: str) -> str:
 @pytest.mark.parametrize(
     ("sources", "uri"),
     [
-        ({SOURCES: DEBIAN_SOURCES}, "http://deb.debian.org/debian"),
+        ({SOURCES: DEBIAN_SOURCES}, "http://mirror.example.org/debian"),
         ({LIST: "deb http://m/debian/ bookworm main\n"}, "http://m/debian"),
         ({LIST: "# see debian.sources\n", SOURCES: stanza()}, "http://m/debian"),
         ({SOURCES: stanza(Types="deb-src deb", Components="contrib main", Enabled="Yes")}, "http://m/debian"),
@@ -152,10 +152,10 @@ def test_a_stanza_that_is_switched_off_is_none_however_apt_lets_one_say_so(no: s
 @pytest.mark.parametrize("suite", ["bookworm-security", "bookworm/updates", "stable-security", "bookworm-updates",
                                    "bookworm-backports", "bookworm-proposed-updates"])  # fmt: skip
 def test_a_security_or_update_suite_is_never_taken(suite: str) -> None:
-    first = stanza(URIs="http://security.debian.org/debian-security", Suites=suite)
+    first = stanza(URIs="http://security.example.org/debian-security", Suites=suite)
     assert debian.parse_mirror({SOURCES: first}, "bookworm") is None
     assert debian.parse_mirror({SOURCES: first + "\n" + stanza()}, "bookworm") == "http://m/debian"
-    line = f"deb http://security.debian.org/debian-security {suite} main\n"
+    line = f"deb http://security.example.org/debian-security {suite} main\n"
     assert debian.parse_mirror({LIST: line}, "bookworm") is None
 
 
@@ -174,14 +174,14 @@ OTHERS = {
         {SOURCES: DEBIAN_SOURCES},
         {
             LIST: (
-                "deb http://deb.debian.org/debian bookworm main\n"
-                "deb http://deb.debian.org/debian bookworm-updates main\n"
+                "deb http://mirror.example.org/debian bookworm main\n"
+                "deb http://mirror.example.org/debian bookworm-updates main\n"
             )
         },
         {
             "/etc/apt/sources.list.d/zz-company.list": (
-                "deb http://deb.debian.org/debian bookworm-updates main\n"
-                "deb http://deb.debian.org/debian/ bookworm main\n"
+                "deb http://mirror.example.org/debian bookworm-updates main\n"
+                "deb http://mirror.example.org/debian/ bookworm main\n"
             )
         },
     ],
@@ -189,8 +189,8 @@ OTHERS = {
 )
 def test_somebody_elses_archive_for_this_release_is_not_taken_for_debians(own: dict[str, str], other: str) -> None:
     """Many products have a suite 'stable main' or one named after the release; none has forky's packages."""
-    assert debian.parse_mirror({**own, other: OTHERS[other]}, "bookworm") == "http://deb.debian.org/debian"
-    assert debian.parse_mirror({**own, **OTHERS}, "bookworm") == "http://deb.debian.org/debian"
+    assert debian.parse_mirror({**own, other: OTHERS[other]}, "bookworm") == "http://mirror.example.org/debian"
+    assert debian.parse_mirror({**own, **OTHERS}, "bookworm") == "http://mirror.example.org/debian"
 
 
 @pytest.mark.parametrize("other", ["azure", "chat", "code"])
@@ -241,7 +241,7 @@ OS_RELEASE = {"/etc/os-release": 'NAME="Debian"\nVERSION_CODENAME=bookworm\nID=d
 def test_the_mirror_and_the_proxies_are_those_of_the_hosts_apt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     mirror = found_mirror(monkeypatch, tmp_path, {**OS_RELEASE, SOURCES: DEBIAN_SOURCES}, APT_CONFIG)
     assert mirror == Mirror(
-        "http://deb.debian.org/debian",
+        "http://mirror.example.org/debian",
         ('Acquire::http::Proxy "http://proxy.corp:3128"', 'Acquire::http::Proxy::deb.corp "DIRECT"'),
     )
 
@@ -276,9 +276,9 @@ def test_a_list_of_mirrors_on_the_host_is_read_as_the_machines_do_not_have_it(
     files = {
         **OS_RELEASE,
         SOURCES: stanza(URIs="mirror+file:///etc/apt/mirrors/debian.list", Suites="bookworm bookworm-updates"),
-        "/etc/apt/mirrors/debian.list": "# ours\nhttps://deb.debian.org/debian/\tpriority:1\nhttp://second/debian\n",
+        "/etc/apt/mirrors/debian.list": "# ours\nhttps://mirror.example.org/debian/\tpriority:1\nhttp://second/debian\n",
     }
-    assert found_mirror(monkeypatch, tmp_path, files).uri == "https://deb.debian.org/debian"
+    assert found_mirror(monkeypatch, tmp_path, files).uri == "https://mirror.example.org/debian"
 
 
 @pytest.mark.parametrize("more", [{}, {"/etc/apt/mirrors/debian.list": "# none\n"}])
