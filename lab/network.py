@@ -12,6 +12,7 @@ end, one nft table for its NAT, and three sysctls that are put back when the las
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from lab.config import GATEWAY, LAN, LAN6, Plan
 from lab.log import LabError
 from lab.paths import state_root
 from lab.run import run
+from lab.state import write_atomically
 
 Cut = tuple[str, str]
 
@@ -109,8 +111,10 @@ def render_cuts_nft(plan: Plan, cuts: Iterable[Cut]) -> str:
         (port_a, nets_a), (port_b, nets_b) = parties[source], parties[target]
         if target == GATEWAY:
             bridge["input"].append(f'iifname "{port_a}" ether type ip ip daddr != {plan.management_ip} drop')
+            bridge["input"].append(f'iifname "{port_a}" ether type ip6 drop')
         elif source == GATEWAY:
             bridge["output"].append(f'oifname "{port_b}" ether type ip ip saddr != {plan.management_ip} drop')
+            bridge["output"].append(f'oifname "{port_b}" ether type ip6 drop')
         else:
             bridge["forward"].append(f'iifname "{port_a}" oifname "{port_b}" drop')
             routed.append(f"ip saddr {{ {', '.join(nets_a)} }} ip daddr {{ {', '.join(nets_b)} }} drop")
@@ -194,8 +198,14 @@ def parse_nameservers(resolv_conf: str) -> tuple[str, ...]:
     found = []
     for line in resolv_conf.splitlines():
         words = line.split()
-        if len(words) >= 2 and words[0] == "nameserver" and ":" not in words[1] and not words[1].startswith("127."):
-            found.append(words[1])
+        if len(words) < 2 or words[0] != "nameserver":
+            continue
+        try:
+            address = ipaddress.IPv4Address(words[1])
+        except ValueError:
+            continue
+        if not address.is_loopback and not address.is_unspecified:
+            found.append(str(address))
     return tuple(found)
 
 
@@ -229,12 +239,16 @@ def _saved_sysctls() -> Path:
     return state_root() / ".host-sysctls.json"
 
 
+def _netns_mark() -> Path:
+    return state_root() / ".made-etc-netns"
+
+
 def ensure_host_sysctls() -> None:
     """Set the host's sysctls that a lab needs; what they were is kept once, for the last lab to put back."""
     now = {name: Path("/proc/sys", *name.split(".")).read_text().strip() for name in HOST_SYSCTLS}
     if not _saved_sysctls().exists():
         _saved_sysctls().parent.mkdir(parents=True, exist_ok=True)
-        _saved_sysctls().write_text(json.dumps(now))
+        write_atomically(_saved_sysctls(), json.dumps(now))
     for name, value in HOST_SYSCTLS.items():
         if int(now[name]) < int(value):
             _sysctl(name, value)
@@ -292,6 +306,9 @@ def ensure_base(plan: Plan) -> None:
     hosts = "".join(f"{ip}\t{name}\n" for name, (ip, *_) in ((n, nets) for n, (_, nets) in plan.parties().items()))
     for namespace in plan.namespaces:
         folder = Path("/etc/netns") / namespace
+        if not folder.parent.exists():
+            # one that was there before the first lab stays after the last
+            write_atomically(_netns_mark(), "")
         folder.mkdir(parents=True, exist_ok=True)
         upstream = (plan.gateway_ip,) if namespace == plan.namespace("client") else nameservers
         (folder / "resolv.conf").write_text("".join(f"nameserver {ip}\n" for ip in upstream))
@@ -330,8 +347,10 @@ def remove(plan: Plan) -> None:
             (folder / name).unlink(missing_ok=True)
         if folder.is_dir():
             folder.rmdir()
-    with contextlib.suppress(OSError):
-        Path("/etc/netns").rmdir()
+    if _netns_mark().exists():
+        with contextlib.suppress(OSError):
+            Path("/etc/netns").rmdir()
+            _netns_mark().unlink()
     # naming a table that is not there makes it, so that deleting it cannot fail
     _nft("", f"table ip {plan.host_table}\ndelete table ip {plan.host_table}\n")
 

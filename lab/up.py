@@ -12,7 +12,7 @@ from pathlib import Path
 from lab import controlplane, debian, gobuild, machine, network, node, pki, processes, registry, ssh, state
 from lab.config import LabConfig, MachineSpec, Plan
 from lab.controlplane import Programs
-from lab.log import LabError, elapsed_s, in_parallel, say, step
+from lab.log import LabError, elapsed_s, in_parallel, say, step, tail
 from lab.paths import cache_root, locked, state_root
 from lab.state import LabState, folder, save, write_atomically, write_if_changed
 
@@ -91,7 +91,7 @@ def up(config: LabConfig) -> LabState:
                 controlplane.wait_until_nodes_ready(lab, nodes)
         if started or parts:
             took = time.monotonic() - began
-            say(f"lab '{config.name}' is up: {len(started)} machines and {len(parts)} parts started in {took:.1f} s")
+            say(f"lab '{config.name}' is up in {took:.1f} s; started: {', '.join([*started, *parts])}")
             _record_boot(plan, took)
         else:
             say(f"lab '{config.name}' was up: nothing to do ({elapsed_s():.1f} s)")
@@ -185,6 +185,9 @@ def _start_control_plane(lab: LabState, artefacts: Artefacts) -> list[str]:
         if processes.is_paused(record):
             resume(lab, part)
         if not processes.is_alive(record):
+            if record is not None:
+                # stopped by a person, or ended by itself: then its last words are wanted
+                say(f"    {part} does not run; the end of its log:\n{tail(controlplane.log_file(plan, part), 5)}")
             _end_strays(lab, part)
         if controlplane.start(lab, part, artefacts.programs):
             started.append(part)

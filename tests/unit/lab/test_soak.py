@@ -159,6 +159,9 @@ class Machines:
         kind = self.kind(script)
         self.ran.append((spec.name, kind))
         if kind == self.fail:
+            if kind == "export":
+                # half-way: the file is written, exportfs is not through
+                self.exported.add(spec.name)
             raise LabError(f"{kind} failed")
         match kind:
             case "export":
@@ -215,7 +218,7 @@ def test_a_lab_of_one_node_can_be_soaked(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [kind for name, kind in lab.ran if name == "node-1" and kind in ("mount", "unmount")] == ["mount", "unmount"]
 
 
-@pytest.mark.parametrize("fail", ["count", "write", "stream", "busy"])
+@pytest.mark.parametrize("fail", ["export", "mount", "count", "write", "stream", "busy"])
 def test_a_soak_that_fails_tells_why_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, fail: str) -> None:
     lab = Machines(monkeypatch, fail)
     with pytest.raises(LabError, match=f"{fail} failed"):
@@ -228,3 +231,10 @@ def test_cleaning_that_fails_does_not_hide_the_reason_or_the_result(monkeypatch:
     Machines(monkeypatch, fail)
     result: Any = soak.soak(LabState(LabConfig(), 0), 30)
     assert result.idle.n == 5
+
+
+def test_an_unmount_that_fails_on_one_node_does_not_keep_the_others_mounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Machines(monkeypatch, "unmount")
+    soak.soak(LabState(LabConfig(), 0), 30)
+    assert {name for name, kind in lab.ran if kind == "unmount"} == {"node-1", "node-2"}
+    assert lab.exported == set()

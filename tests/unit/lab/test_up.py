@@ -208,6 +208,20 @@ def test_up_starts_what_was_switched_off_and_leaves_the_rest(world: World, off: 
     assert world.up() == does
 
 
+def test_up_tells_which_part_had_ended_and_its_last_words(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """It only said '1 parts started': which one had died, and of what, was lost."""
+    world.up()
+    world.alive.remove("coredns")
+    log = controlplane.log_file(state.need("lab").plan, "coredns")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("before\npanic: out of luck\n")
+    capsys.readouterr()
+    world.up()
+    told = capsys.readouterr().err
+    assert "panic: out of luck" in told
+    assert "; started: coredns\n" in told
+
+
 @pytest.mark.parametrize("paused", ["node-1", "coredns"])
 def test_up_lets_go_on_what_was_paused(world: World, paused: str) -> None:
     world.up()
