@@ -2,7 +2,8 @@
 """Whether the network between the machines is fit to measure on: small synchronous writes over NFS, idle and loaded.
 
 One node writes 4 KiB with O_DSYNC again and again; in the second phase another node (the same when there is but one)
-writes three streams of fsynced 16 MiB files and all machines keep a busy loop. What counts: the writes' times, the
+writes three streams of fsynced 16 MiB files, together about a gigabit a second, and all machines keep a busy loop (of
+low priority: a server that starves its own nfsd says nothing of the network). What counts: the writes' times, the
 longest pause, and TCP segments sent again. The export lies in the server's memory: what is judged is the way there and
 back; on its disk the small writes would wait for the streams' data in the file system's journal (0.4 to 0.9 s, the
 same with any network).
@@ -82,8 +83,10 @@ print(json.dumps({"n": n, "median_ms": median, "p99_ms": p99, "max_ms": longest}
 """
 STREAM = r"""
 import os, sys, time
-end, block = time.monotonic() + float(sys.argv[1]), os.urandom(1 << 20)
+end, block, due = time.monotonic() + float(sys.argv[1]), os.urandom(1 << 20), time.monotonic()
 while time.monotonic() < end:
+    due = max(due + 0.4, time.monotonic() - 0.4)
+    time.sleep(max(0, due - time.monotonic()))
     with open("/mnt/lab-soak/stream-" + sys.argv[2], "wb") as file:
         for _ in range(16):
             file.write(block)
@@ -91,7 +94,7 @@ while time.monotonic() < end:
         os.fsync(file.fileno())
 os.unlink("/mnt/lab-soak/stream-" + sys.argv[2])
 """
-BUSY = "import sys, time\nend = time.monotonic() + float(sys.argv[1])\nwhile time.monotonic() < end: pass\n"
+BUSY = "import os, sys, time\nos.nice(19)\nend = time.monotonic() + float(sys.argv[1])\nwhile time.monotonic() < end: pass\n"
 
 
 @dataclass(frozen=True, slots=True)
