@@ -94,7 +94,13 @@ while time.monotonic() < end:
         os.fsync(file.fileno())
 os.unlink("/mnt/lab-soak/stream-" + sys.argv[2])
 """
-BUSY = "import os, sys, time\nos.nice(19)\nend = time.monotonic() + float(sys.argv[1])\nwhile time.monotonic() < end: pass\n"
+BUSY = """
+import os, sys, time
+os.nice(19)
+end = time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end:
+    pass
+"""
 
 
 @dataclass(frozen=True, slots=True)
