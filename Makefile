@@ -80,7 +80,7 @@ bench: ## measure, side by side with the usual playbook, and write the figures t
 faults: ## stage faults on the lab and check what clients saw
 	$(call need,tests/robustness)
 	@$(MAKE) --no-print-directory lab built
-	@.venv/bin/pytest tests/robustness
+	@.venv/bin/python -m tests.robustness run --suite long $(ARGS)
 
 .PHONY: clean
 clean: ## take the lab down and remove what make made here (the caches stay)

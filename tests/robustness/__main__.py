@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Usage: python -m tests.robustness run [--suite short|long] [--seed N] [--only FAULT...] | recheck FOLDER | list"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.robustness.checkers.base import Verdict, worst
+from tests.robustness.report import Run, render_summary, render_summary_markdown
+from tests.robustness.runner import Runner, finish
+from tests.robustness.scenarios import FAULTS, plan_suite
+from tests.robustness.world import Place, World
+from tools.common import BUILD
+
+
+def say(text: str) -> None:
+    """At once."""
+    print(text, flush=True)
+
+
+def show(runs: Sequence[Run], folder: Path) -> int:
+    """The table, what went wrong, and the exit status: 0 only if every run passed."""
+    for run in runs:
+        for finding in run.judgement.findings:
+            if finding.verdict is not Verdict.TRUE:
+                say(f"{run.history.meta.fault}: {finding.checker} is {finding.verdict}: {'; '.join(finding.evidence)}")
+    say("\n" + render_summary(runs))
+    passed = sum(run.judgement.verdict is Verdict.TRUE for run in runs)
+    verdict = worst(run.judgement.verdict for run in runs)
+    say(f"\n{passed} of {len(runs)} runs passed; verdict {verdict}; histories and reports: {folder}")
+    return 0 if verdict is Verdict.TRUE else 1
+
+
+def cmd_run(args: argparse.Namespace) -> int:
+    """Stage a suite."""
+    seed = args.seed if args.seed is not None else secrets.randbelow(1 << 31)
+    plan = plan_suite(args.suite, seed, args.only, args.times)
+    folder = BUILD / "faults" / time.strftime("%Y%m%d-%H%M%S")
+    folder.mkdir(parents=True)
+    say(f"{len(plan)} runs, seed {seed} (again: --suite {args.suite} --seed {seed}), {folder}")
+    world = World(Place(namespace=args.namespace, lab=args.lab), folder / "session.log")
+    runner = Runner(world, folder, say)
+    runs: list[Run] = []
+    begin = time.monotonic()
+    try:
+        if not args.no_site:
+            say("playbook site")
+            world.play("site")
+        for index, scenario in enumerate(plan):
+            if args.limit_min and time.monotonic() - begin > args.limit_min * 60:
+                say(f"the limit of {args.limit_min} min is over: {len(plan) - index} runs are left out")
+                break
+            say(f"[{index + 1}/{len(plan)}] {scenario.fault} (seed {scenario.seed})")
+            run = runner.run(scenario)
+            runs.append(run)
+            gap = run.judgement.figure("gap_s")
+            say(f"  {run.judgement.verdict}, longest gap {'-' if gap is None else f'{gap:.2f} s'}")
+            if not run.history.meta.is_settled:
+                say("  the set is not healthy: all faults are healed, then the playbook runs once")
+                world.heal_everything()
+                world.play("site", ok=False)
+    finally:
+        world.heal_everything()
+        if runs:
+            (folder / "summary.md").write_text(render_summary_markdown(runs, f"Fault runs, seed {seed}"))
+    return show(runs, folder)
+
+
+def cmd_recheck(args: argparse.Namespace) -> int:
+    """Judge stored histories again."""
+    folders = sorted({path.parent for path in args.folder.rglob("*.jsonl")})
+    if not folders:
+        say(f"{args.folder} holds no history")
+        return 2
+    return show([finish(one) for one in folders], args.folder)
+
+
+def cmd_list(args: argparse.Namespace) -> int:
+    """The faults."""
+    for name, fault in FAULTS.items():
+        say(f"{name:<22} {'long ' if fault.is_long else '     '}{(fault.__doc__ or '').splitlines()[0]}")
+    return 0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the words say."""
+    parser = argparse.ArgumentParser(prog="python -m tests.robustness", description="Stage faults on the lab.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="stage a suite of faults and print the table")
+    run.add_argument("--suite", choices=("short", "long"), default="short")
+    run.add_argument("--seed", type=int)
+    run.add_argument("--only", nargs="+", default=[], metavar="FAULT")
+    run.add_argument("--times", type=int, help="runs of each fault")
+    run.add_argument("--limit-min", type=float, default=0, help="start no run after so many minutes")
+    run.add_argument("--namespace", default="faults")
+    run.add_argument("--lab", default="lab")
+    run.add_argument("--no-site", action="store_true", help="the set is there already")
+    run.set_defaults(handler=cmd_run)
+    recheck = commands.add_parser("recheck", help="judge stored histories again")
+    recheck.add_argument("folder", type=Path)
+    recheck.set_defaults(handler=cmd_recheck)
+    commands.add_parser("list", help="the faults").set_defaults(handler=cmd_list)
+    args = parser.parse_args(argv)
+    status: int = args.handler(args)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

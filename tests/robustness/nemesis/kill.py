@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Faults of processes and pods."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.robustness.nemesis.base import Fault, Pick
+
+if TYPE_CHECKING:
+    from tests.robustness.world import World
+
+
+def pod_uid(pod: dict[str, Any] | None) -> str:
+    """The pod's uid; empty without a pod."""
+    return str(pod["metadata"]["uid"]) if pod else ""
+
+
+class OnPods(Fault):
+    """Remembers each aimed pod's uid, node and mysqld; whole again when all pods are Ready."""
+
+    def setup(self, world: World, pick: Pick) -> None:
+        """Before the blow."""
+        self.uids: dict[str, str] = {}
+        self.nodes: dict[str, str] = {}
+        self.pids: dict[str, str] = {}
+        for pet in pick.pets:
+            pod = world.pod(pet)
+            self.uids[pet] = pod_uid(pod)
+            self.nodes[pet] = world.node_of(pet)
+            self.pids[pet] = world.mysqld_pid(pet, self.uids[pet], self.nodes[pet])
+            if not self.pids[pet]:
+                raise ValueError(f"{pet}: no mysqld found on {self.nodes[pet]}")
+
+    def is_recovered(self, world: World, pick: Pick) -> bool:
+        """All of them Ready."""
+        return all(world.is_ready(pet) for pet in pick.pets)
+
+    def is_same_pod(self, world: World, pet: str) -> bool:
+        """Whether the pod is the one from before and stays."""
+        pod = world.pod(pet)
+        return pod is not None and pod_uid(pod) == self.uids[pet] and not pod["metadata"].get("deletionTimestamp")
+
+    def is_mysqld_gone(self, world: World, pet: str) -> bool:
+        """Whether the process from before has ended."""
+        name = f"/proc/{self.pids[pet]}"
+        script = f"[ -d {name} ] && ! grep -q '^State:.Z' {name}/status && echo there; true"
+        return world.ssh(self.nodes[pet], script, ok=False).out.strip() != "there"
+
+
+class PodDelete(OnPods):
+    """The pod is deleted as a user or a drain does it."""
+
+    name = "pod-delete"
+
+    def inject(self, world: World, pick: Pick) -> None:
+        """All aimed pods in one request."""
+        world.kubectl("delete", "pod", *pick.pets, "--wait=false")
+
+    def is_effective(self, world: World, pick: Pick) -> bool:
+        """It leaves, or another has its name."""
+        return not any(self.is_same_pod(world, pet) for pet in pick.pets)
+
+    def is_recovered(self, world: World, pick: Pick) -> bool:
+        """New pods, Ready."""
+        return not any(self.is_same_pod(world, pet) for pet in pick.pets) and super().is_recovered(world, pick)
+
+
+class PodDeleteOther(PodDelete):
+    """The same for the pet that does not write."""
+
+    name = "pod-delete-other"
+    aim = "other"
+
+
+class BothPodsDelete(PodDelete):
+    """Both pods at once."""
+
+    name = "pods-delete-both"
+    aim = "both"
+
+
+class MysqldKill(OnPods):
+    """mysqld gets SIGKILL; kubelet starts the container again."""
+
+    name = "mysqld-kill"
+
+    def inject(self, world: World, pick: Pick) -> None:
+        """By pid, from the node."""
+        for pet in pick.pets:
+            world.ssh(self.nodes[pet], f"kill -KILL {self.pids[pet]}")
+
+    def is_effective(self, world: World, pick: Pick) -> bool:
+        """The process is gone."""
+        return all(self.is_mysqld_gone(world, pet) for pet in pick.pets)
+
+
+class MysqldKillOther(MysqldKill):
+    """The pet that does not write."""
+
+    name = "mysqld-kill-other"
+    aim = "other"
+
+
+class BothKill(MysqldKill):
+    """Both at once."""
+
+    name = "mysqld-kill-both"
+    aim = "both"
+
+
+class ContainerKill(OnPods):
+    """The container runtime kills the container's task."""
+
+    name = "container-kill"
+
+    def setup(self, world: World, pick: Pick) -> None:
+        """Which container."""
+        super().setup(world, pick)
+        pod = world.pod(pick.pet) or {}
+        found = [c for c in pod["status"]["containerStatuses"] if c["name"] == "mysqld"]
+        self.container = str(found[0]["containerID"]).removeprefix("containerd://")
+
+    def inject(self, world: World, pick: Pick) -> None:
+        """By its id."""
+        world.ssh(self.nodes[pick.pet], f"ctr -n k8s.io task kill -a -s SIGKILL {self.container}")
+
+    def is_effective(self, world: World, pick: Pick) -> bool:
+        """Its mysqld is gone."""
+        return self.is_mysqld_gone(world, pick.pet)
+
+
+class MysqldStop(OnPods):
+    """mysqld is frozen, its connections stay: nobody can tell it from a slow one."""
+
+    name = "mysqld-sigstop"
+    hold_s = 20.0
+
+    def inject(self, world: World, pick: Pick) -> None:
+        """SIGSTOP."""
+        world.ssh(self.nodes[pick.pet], f"kill -STOP {self.pids[pick.pet]}")
+
+    def is_effective(self, world: World, pick: Pick) -> bool:
+        """The kernel says so, or somebody has killed it for being frozen."""
+        script = f"grep -q '^State:.T' /proc/{self.pids[pick.pet]}/status && echo stopped; true"
+        stopped = world.ssh(self.nodes[pick.pet], script, ok=False).out.strip() == "stopped"
+        return stopped or self.is_mysqld_gone(world, pick.pet)
+
+    def recover(self, world: World, pick: Pick) -> None:
+        """SIGCONT, if it is still there."""
+        world.ssh(self.nodes[pick.pet], f"kill -CONT {self.pids[pick.pet]} 2>/dev/null || true", ok=False)
+
+
+class Noop(Fault):
+    """Nothing is done: what the checkers say then is their own noise."""
+
+    name = "noop"
+    hold_s = 3.0
+
+    def inject(self, world: World, pick: Pick) -> None:
+        """Nothing."""
+
+    def is_effective(self, world: World, pick: Pick) -> bool:
+        """Always."""
+        return True
+
+    def recover(self, world: World, pick: Pick) -> None:
+        """Nothing."""

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One run: a healthy set, clients that write, a fault, everything healed, the reads of every pet, the verdict."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tests.robustness.checkers.judge import judge
+from tests.robustness.history import (
+    Event,
+    FinalRead,
+    History,
+    Meta,
+    Operation,
+    Outcome,
+    Record,
+    load,
+    read_records,
+    render_line,
+)
+from tests.robustness.nemesis.base import Failer, Fault, NotEffective, NotRecovered, Pick, pick_pets
+from tests.robustness.processes import stop_process
+from tests.robustness.report import Run, write_report
+from tests.robustness.scenarios import FAULTS, Scenario
+from tests.robustness.world import CommandFailed, World
+
+CLIENTS = 4
+REGISTERS = 2
+WARM_S = 3.0
+TAIL_S = 3.0
+# How long the sets may take to be equal once the fault is over, before the playbook is called for help.
+CONVERGE_S = 60.0
+
+
+class NotHealthy(Exception):
+    """The set is not healthy before the fault, so a run would say nothing."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has found out so far, for its meta record."""
+
+    notes: list[str]
+    healed_by: str = ""
+    is_settled: bool = True
+
+
+class Runner:
+    """Runs on one set. ``folder``: of the session; each run gets one of its own in it."""
+
+    def __init__(self, world: World, folder: Path, tell: Callable[[str], None]) -> None:
+        self.world = world
+        self.folder = folder
+        self.tell = tell
+        self.number = int(time.time()) % 10_000_000
+
+    # -- looks -------------------------------------------------------------------------------------------------------
+
+    def operations(self, folder: Path) -> list[Operation]:
+        """What the clients have recorded until now."""
+        path = folder / "operations.jsonl"
+        return [one for one in read_records(path) if isinstance(one, Operation)] if path.exists() else []
+
+    def acknowledged_since(self, folder: Path, since_ns: int) -> int:
+        """How many writes that were sent after this moment are acknowledged."""
+        return sum(one.outcome is Outcome.OK and one.invoked_ns > since_ns for one in self.operations(folder))
+
+    def wait_for_writes(self, folder: Path, since_ns: int, limit_s: float) -> bool:
+        """Until clients write again."""
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            if self.acknowledged_since(folder, since_ns) >= 3:
+                return True
+            time.sleep(0.3)
+        return False
+
+    def writer(self, folder: Path) -> str | None:
+        """The pet that was seen open for writes last."""
+        path = folder / "samples.jsonl"
+        looks = [json.loads(line) for line in path.read_text().splitlines()[-40:]] if path.exists() else []
+        return next((one["pet"] for one in reversed(looks) if one["is_open"]), None)
+
+    def all_ready(self) -> bool:
+        """Every pet's pod."""
+        return all(self.world.is_ready(pet) for pet in self.world.place.pets)
+
+    def wait_until_ready(self, limit_s: float) -> bool:
+        """Until every pet is Ready."""
+        deadline = time.monotonic() + limit_s
+        while not self.all_ready():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(1)
+        return True
+
+    # -- one run -----------------------------------------------------------------------------------------------------
+
+    def run(self, scenario: Scenario) -> Run:
+        """Stage one scenario and judge it from what is on disk."""
+        self.number += 1
+        fault = FAULTS[scenario.fault]()
+        folder = self.folder / f"{self.number:07d}-{fault.name}"
+        folder.mkdir(parents=True)
+        begin_ns = time.monotonic_ns()
+        events: list[Event] = []
+
+        def note(phase: str, text: str) -> None:
+            events.append(Event(time.monotonic_ns(), phase, fault.name, text))
+            self.tell(f"  {(time.monotonic_ns() - begin_ns) / 1e9:7.2f} s  {phase}: {text}")
+
+        progress = Progress([])
+        meta = Meta(
+            fault.name,
+            scenario.seed,
+            self.world.place.pets,
+            time.time_ns() - time.monotonic_ns(),
+            expect=fault.expect,
+        )
+        settings = self.world.settings(self.number, CLIENTS, REGISTERS)
+        settings["folder"] = str(folder)
+        finals: list[FinalRead] = []
+        pick = Pick(self.world.place.pets)
+        clients: subprocess.Popen[str] | None = None
+        try:
+            if not self.wait_until_ready(120):
+                raise NotHealthy("not every pet is Ready before the fault")
+            self.world.client("setup", {**settings, "limit_s": 60}, limit_s=120)
+            clients = self.world.start(*self.world.client_argv("workload"))
+            if clients.stdin is None:
+                raise NotHealthy("the clients have no input")
+            clients.stdin.write(json.dumps(settings) + "\n")
+            clients.stdin.flush()
+            if not self.wait_for_writes(folder, begin_ns, 30):
+                raise NotHealthy("clients cannot write before the fault")
+            time.sleep(WARM_S)
+            pick = pick_pets(fault.aim, self.writer(folder), self.world.place.pets)
+            self.stage(fault, pick, folder, note, progress)
+            time.sleep(TAIL_S)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the lab is healed and the run is judged
+            progress.notes.append(f"{type(error).__name__}: {error}")
+            progress.is_settled = progress.is_settled and not isinstance(error, (NotHealthy, NotRecovered))
+            self.world.say(traceback.format_exc())
+            self.tell(f"  {type(error).__name__}: {str(error)[:300]}")
+        finally:
+            if clients is not None:
+                said = stop_process(clients, 30)
+                if said[1].strip():
+                    self.world.say(f"clients said: {said[1][-2000:]}")
+        finals = self.final_reads(settings, note, progress)
+        meta = replace(
+            meta,
+            target=", ".join(pick.pets),
+            healed_by=progress.healed_by,
+            is_settled=progress.is_settled,
+            notes=tuple(progress.notes),
+        )
+        with (folder / "run.jsonl").open("w", encoding="utf-8") as file:
+            records: list[Record] = [meta, *events, *finals]
+            file.writelines(render_line(one) for one in records)
+        return finish(folder)
+
+    def stage(
+        self, fault: Fault, pick: Pick, folder: Path, note: Callable[[str, str], None], progress: Progress
+    ) -> None:
+        """The fault through all its stages, undone whatever happens; help by the playbook where it is needed."""
+        failer = Failer(fault, self.world, pick, note)
+        try:
+            failer.setup()
+            failer.inject()
+            failer.wait_until_effective()
+            failer.hold()
+            failer.recover()
+            try:
+                failer.wait_until_recovered()
+            except NotRecovered as error:
+                progress.notes.append(str(error))
+                self.call_for_help(note, progress)
+                if not self.wait_until_ready(120):
+                    raise
+                note("recovered", "after help")
+        except NotEffective as error:
+            progress.notes.append(str(error))
+        finally:
+            failer.clean_up()
+        if fault.expect == "site":
+            self.call_for_help(note, progress)
+        since_ns = time.monotonic_ns()
+        if not (
+            self.wait_for_writes(folder, since_ns, fault.heal_limit_s) and self.wait_until_ready(fault.heal_limit_s)
+        ):
+            if not progress.healed_by:
+                self.call_for_help(note, progress)
+            if not (self.wait_for_writes(folder, time.monotonic_ns(), 120) and self.wait_until_ready(120)):
+                progress.is_settled = False
+                progress.notes.append("clients cannot write, or a pet is not Ready")
+                return
+        note("healthy", "clients write, all pets are Ready")
+
+    def call_for_help(self, note: Callable[[str, str], None], progress: Progress) -> None:
+        """The playbook site."""
+        note("heal", "playbook site")
+        done = self.world.play("site", ok=False)
+        progress.healed_by = "site" if done.rc == 0 else "site (failed)"
+        if done.rc != 0:
+            progress.notes.append("site failed: " + last_words(done.out))
+
+    def final_reads(
+        self, settings: dict[str, Any], note: Callable[[str, str], None], progress: Progress
+    ) -> list[FinalRead]:
+        """Every pet, once all have what any has; the playbook helps once if they do not get there."""
+        for attempt in range(2):
+            try:
+                finals = self.read(settings, CONVERGE_S)
+            except (CommandFailed, ValueError) as error:
+                progress.notes.append(f"final reads: {error}"[:500])
+                finals = []
+            probe = History(Meta("", 0, self.world.place.pets, 0), finals=tuple(finals))
+            found = {one.checker: one.verdict for one in judge(probe).findings}
+            if not found["gtids"] and finals:
+                return finals
+            if attempt == 0 and not progress.healed_by:
+                progress.notes.append("pets do not become equal by themselves")
+                self.call_for_help(note, progress)
+            else:
+                break
+        return finals
+
+    def read(self, settings: dict[str, Any], limit_s: float) -> list[FinalRead]:
+        """The reads themselves."""
+        done = self.world.client("read", {**settings, "limit_s": limit_s}, limit_s=limit_s + 120)
+        return [FinalRead(**json.loads(line)) for line in done.out.splitlines() if line.startswith("{")]
+
+
+def last_words(text: str) -> str:
+    """The message of a playbook that failed, as far as it can be found."""
+    lines = [line for line in text.splitlines() if '"msg":' in line or "fatal:" in line or "ERROR" in line]
+    return (lines[-1] if lines else text[-300:]).strip()[:500]
+
+
+def finish(folder: Path) -> Run:
+    """Judge a run from its folder and write its report there."""
+    history = load(folder)
+    judgement = judge(history)
+    write_report(folder, history, judgement)
+    return Run(history, judgement)
