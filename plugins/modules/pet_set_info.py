@@ -151,6 +151,9 @@ pets:
     volume_phase:
       description: Phase of the volume.
       type: str
+    bound_both_ways:
+      description: Whether the volume belongs to this very claim, and not to an older one of its name.
+      type: bool
     export:
       description: Server and path of the volume, when it is on NFS.
       type: str

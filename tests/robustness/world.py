@@ -92,6 +92,9 @@ class Place:
             "petset_service": self.service,
             "petset_replicas": self.replicas,
             "petset_image": "registry.lab:5000/mysql:9.7",
+            "petset_memory": "640Mi",
+            "petset_cpu": "100m",
+            "petset_wait_timeout": 240,
             "petset_haproxy_image": "registry.lab:5000/haproxy:3.2",
             "petset_agent_image": "registry.lab:5000/python:3",
             "petset_app": {"user": DATABASE, "database": DATABASE},
@@ -187,6 +190,10 @@ class World:
         """A pod, or None."""
         return self.get("pod", name)
 
+    def nodes(self) -> list[str]:
+        """The machines that are Kubernetes nodes."""
+        return [one.name for one in state.need(self.place.lab).plan.machines if one.kind == "node"]
+
     def node_of(self, pet: str) -> str:
         """The node that a pet is on. Raises CommandFailed if it is on none."""
         node = ((self.pod(pet) or {}).get("spec") or {}).get("nodeName")
@@ -254,11 +261,10 @@ class World:
         ):
             self.lab(*step, ok=False, limit_s=600)
         self.ssh("nfs", "systemctl is-active -q nfs-server || systemctl start nfs-server", ok=False)
-        for machine in plan.machines:
-            if machine.name.startswith("node"):
-                self.kubectl("uncordon", machine.name, ok=False)
-                self.kubectl("taint", "node", machine.name, "node.kubernetes.io/out-of-service-", ok=False)
-                self.ssh(machine.name, "pkill -CONT -x mysqld || true", ok=False)
+        for node in self.nodes():
+            self.kubectl("uncordon", node, ok=False)
+            self.kubectl("taint", "node", node, "node.kubernetes.io/out-of-service-", ok=False)
+            self.ssh(node, "pkill -CONT -x mysqld || true", ok=False)
 
 
 def _quoted(script: str) -> str:

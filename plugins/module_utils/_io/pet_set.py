@@ -372,6 +372,13 @@ def _logs(client: KubeClient, namespace: str, pod: Pod, secrets: Iterable[str]) 
     return found
 
 
+def _is_bound_both_ways(claim: Manifest | None, volume: Manifest | None) -> bool | None:
+    """Whether the volume's claimRef means this very claim; None where one of them, or its uid, is not known."""
+    bound = ((volume or {}).get("spec") or {}).get("claimRef") or {}
+    uid = ((claim or {}).get("metadata") or {}).get("uid")
+    return None if not uid or not bound.get("uid") else bool(bound["uid"] == uid)
+
+
 def observe_storage(
     client: KubeClient, claims: Mapping[str, Any] | None, names: Iterable[str]
 ) -> MutableMapping[str, dict[str, Any]]:
@@ -391,6 +398,7 @@ def observe_storage(
             else (None if claims is None else "missing"),
             "volume": volume_name,
             "volume_phase": ((volume or {}).get("status") or {}).get("phase"),
+            "bound_both_ways": _is_bound_both_ways(claim, volume),
             "export": f"{server}:{nfs.get('path')}" if nfs else None,
             "mount_options": ((volume or {}).get("spec") or {}).get("mountOptions"),
             "capacity": (((volume or {}).get("spec") or {}).get("capacity") or {}).get("storage"),

@@ -16,25 +16,42 @@ def pod_uid(pod: dict[str, Any] | None) -> str:
     return str(pod["metadata"]["uid"]) if pod else ""
 
 
+def restarts_of(pod: dict[str, Any] | None) -> int:
+    """How often the pod's mysqld was started again."""
+    statuses = ((pod or {}).get("status") or {}).get("containerStatuses") or []
+    return sum(int(one.get("restartCount", 0)) for one in statuses if one["name"] == "mysqld")
+
+
 class OnPods(Fault):
-    """Remembers each aimed pod's uid, node and mysqld; whole again when all pods are Ready."""
+    """Remembers each aimed pod's uid, node and mysqld; whole again when all pods are Ready.
+
+    kubelet needs a moment to see that a process is gone: until it has, Ready is a word of the past.
+    """
 
     def setup(self, world: World, pick: Pick) -> None:
         """Before the blow."""
         self.uids: dict[str, str] = {}
         self.nodes: dict[str, str] = {}
         self.pids: dict[str, str] = {}
+        self.restarts: dict[str, int] = {}
         for pet in pick.pets:
             pod = world.pod(pet)
             self.uids[pet] = pod_uid(pod)
+            self.restarts[pet] = restarts_of(pod)
             self.nodes[pet] = world.node_of(pet)
             self.pids[pet] = world.mysqld_pid(pet, self.uids[pet], self.nodes[pet])
             if not self.pids[pet]:
                 raise ValueError(f"{pet}: no mysqld found on {self.nodes[pet]}")
 
     def is_recovered(self, world: World, pick: Pick) -> bool:
-        """All of them Ready."""
-        return all(world.is_ready(pet) for pet in pick.pets)
+        """All of them Ready, and seen anew if their mysqld has ended."""
+        return all(self._is_seen_anew(world, pet) and world.is_ready(pet) for pet in pick.pets)
+
+    def _is_seen_anew(self, world: World, pet: str) -> bool:
+        pod = world.pod(pet)
+        if pod is None or pod_uid(pod) != self.uids[pet] or restarts_of(pod) > self.restarts[pet]:
+            return True
+        return not self.is_mysqld_gone(world, pet)
 
     def is_same_pod(self, world: World, pet: str) -> bool:
         """Whether the pod is the one from before and stays."""

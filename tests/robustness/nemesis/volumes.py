@@ -25,6 +25,12 @@ def refusal(pod: dict[str, Any] | None) -> str:
     return ""
 
 
+def cordon(world: World, verb: str) -> None:
+    """``cordon`` or ``uncordon`` all nodes."""
+    for machine in world.nodes():
+        world.kubectl(verb, machine, ok=False)
+
+
 class EmptyFolder(OnPods):
     """The pet's folder is moved away and an empty one exported in its place. It must not start, and not initialise."""
 
@@ -35,14 +41,23 @@ class EmptyFolder(OnPods):
     effect_limit_s = 120.0
 
     def inject(self, world: World, pick: Pick) -> None:
-        """As somebody who mounts the wrong disk."""
+        """As somebody who mounts the wrong disk while the pet is down."""
         folder = world.place.folder(pick.pet)
-        world.ssh(
-            "nfs",
+        self._while_down(
+            world,
+            pick.pet,
             f"[ -e {folder}.away ] || mv {folder} {folder}.away\nmkdir -p {folder}\n"
             f"chown --reference={folder}.away {folder}\nchmod --reference={folder}.away {folder}\nexportfs -f",
         )
-        world.kubectl("delete", "pod", pick.pet, "--wait=false")
+
+    def _while_down(self, world: World, pet: str, script: str) -> str:
+        """Run a script on the NFS server while no pod of the pet has its volume mounted. What it said."""
+        try:
+            cordon(world, "cordon")
+            world.kubectl("delete", "pod", pet, "--wait=true", "--timeout=90s", limit_s=120)
+            return world.ssh("nfs", script).out
+        finally:
+            cordon(world, "uncordon")
 
     def is_effective(self, world: World, pick: Pick) -> bool:
         """The new pod refuses, by the name of the reason."""
@@ -51,13 +66,12 @@ class EmptyFolder(OnPods):
         return "known-pet-empty" in self.said
 
     def recover(self, world: World, pick: Pick) -> None:
-        """The right folder again; whatever was put into the wrong one fails this."""
+        """The right folder again; whatever was put into the wrong one fails this, and is kept beside it."""
         folder = world.place.folder(pick.pet)
-        left = world.ssh(
-            "nfs",
-            f"[ -e {folder}.away ] || exit 0\nls -A {folder}\nrm -rf {folder}\nmv {folder}.away {folder}\nexportfs -f",
-        ).out.split()
-        world.kubectl("delete", "pod", pick.pet, "--wait=false", ok=False)
+        if world.ssh("nfs", f"[ -e {folder}.away ]", ok=False).rc != 0:
+            return
+        script = f"ls -A {folder}\nmv {folder} {folder}.wrong-$(date +%s)\nmv {folder}.away {folder}\nexportfs -f"
+        left = self._while_down(world, pick.pet, script).split()
         if set(left) - {".petset-lock"}:
             raise AssertionError(f"{pick.pet} wrote into an empty folder that is not its own: {left}")
 
@@ -129,13 +143,9 @@ class ClaimLost(OnPods):
 
     def inject(self, world: World, pick: Pick) -> None:
         """No node takes pods; pod and claim go."""
-        self._cordon(world, "cordon")
+        cordon(world, "cordon")
         world.kubectl("delete", "pod", pick.pet, "--wait=true", "--timeout=60s", ok=False, limit_s=90)
         world.kubectl("delete", "pvc", f"db-{pick.pet}", "--wait=false")
-
-    def _cordon(self, world: World, verb: str) -> None:
-        for node in sorted({f"node-{one}" for one in (1, 2)}):
-            world.kubectl(verb, node, ok=False)
 
     def is_effective(self, world: World, pick: Pick) -> bool:
         """The volume has lost its claim."""
@@ -152,7 +162,7 @@ class ClaimLost(OnPods):
 
     def recover(self, world: World, pick: Pick) -> None:
         """Nodes take pods; claim and volume are the playbook's to mend."""
-        self._cordon(world, "uncordon")
+        cordon(world, "uncordon")
 
     def is_recovered(self, world: World, pick: Pick) -> bool:
         """The nodes take pods; the rest is told by the set's own health."""

@@ -1,0 +1,294 @@
+# Copyright: (c) 2026, stateful.petset contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Is every pet itself, on its own volume, and answering? Judged from what pet_set_info saw; nothing is asked here.
+
+A finding is one statement about one pet: right, wrong with its evidence and the way out, or unknown when nobody could
+tell. What is unknown is never taken for right.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .names import claim_name, pet_name
+from .pods import WAY_OUT, Trouble
+from .report import Check, Report
+
+
+class Verdict(enum.Enum):
+    """Of a finding, and of all together; the later one wins."""
+
+    RIGHT = "right"
+    UNKNOWN = "unknown"
+    WRONG = "wrong"
+
+
+_WORSE: Final = {Verdict.RIGHT: 0, Verdict.UNKNOWN: 1, Verdict.WRONG: 2}
+# The words of reports.
+_REPORTED: Final = {Verdict.RIGHT: "true", Verdict.UNKNOWN: "unknown", Verdict.WRONG: "false"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One statement about one pet.
+
+    ``check``     what was looked at: pod, identity, claim, volume, mount, dns, ping
+    ``trouble``   stable word for what is wrong; empty when nothing is
+    ``evidence``  what was seen
+    ``way_out``   what mends it
+    """
+
+    pet: str
+    check: str
+    verdict: Verdict
+    trouble: str = ""
+    evidence: str = ""
+    way_out: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """All findings. ``healthy`` needs every one of them to be right."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst; unknown when nothing was looked at."""
+        return max((one.verdict for one in self.findings), key=_WORSE.__getitem__, default=Verdict.UNKNOWN)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether all is right and known."""
+        return self.verdict is Verdict.RIGHT
+
+    def describe(self) -> str:
+        """One line: what is wrong, else what is unknown, else that all is right."""
+        for verdict, lead in ((Verdict.WRONG, "wrong"), (Verdict.UNKNOWN, "not known")):
+            found = [one for one in self.findings if one.verdict is verdict]
+            if found:
+                return f"{lead}: " + "; ".join(f"{one.pet} {one.check}: {one.evidence}" for one in found)
+        return "every pet is itself, on its own volume, and answers" if self.findings else "there is nothing to look at"
+
+
+SITE: Final = "run the playbook site: it binds claim and volume again when server, path and ordinal agree"
+
+
+def diagnose(
+    set_name: str,
+    pets: Sequence[Mapping[str, Any]],
+    known: Mapping[int, str] | None,
+    claim_template: str = "db",
+) -> Diagnosis:
+    """Judge a set by its pets as pet_set_info returns them.
+
+    ``known``  server_uuid by ordinal of pets that have had data, as recorded; None when it could not be read
+    """
+    findings: list[Finding] = []
+    for pet in pets:
+        findings += [
+            _pod(pet),
+            _identity(set_name, pet, known),
+            _claim(set_name, pet, claim_template),
+            _volume(pet),
+            _mount(pet),
+            _names(pet),
+            _answers(pet),
+        ]
+    return Diagnosis((*findings, *_shared(pets)))
+
+
+def _pod(pet: Mapping[str, Any]) -> Finding:
+    name = str(pet["name"])
+    if pet["ready"]:
+        return Finding(name, "pod", Verdict.RIGHT)
+    word = str(pet["trouble"])
+    way_out = next((text for trouble, text in WAY_OUT.items() if trouble.value == word), "")
+    return Finding(name, "pod", Verdict.WRONG, word, str(pet["reason"] or "it is not ready"), way_out)
+
+
+def _identity(set_name: str, pet: Mapping[str, Any], known: Mapping[int, str] | None) -> Finding:
+    name, ordinal = str(pet["name"]), int(pet["ordinal"])
+    if name != pet_name(set_name, ordinal):
+        return Finding(
+            name, "identity", Verdict.WRONG, "wrong_name", f"the pod with ordinal {ordinal} is called {name}"
+        )
+    uuid = pet.get("server_uuid")
+    if known is None or not uuid:
+        why = "the record of known pets may not be read" if known is None else "its server_uuid is not known"
+        return Finding(name, "identity", Verdict.UNKNOWN, "", why)
+    if ordinal not in known:
+        return Finding(name, "identity", Verdict.UNKNOWN, "", "it is not in the record of known pets yet; run site")
+    if known[ordinal].lower() != str(uuid).lower():
+        return Finding(
+            name,
+            "identity",
+            Verdict.WRONG,
+            "other_server",
+            f"its server_uuid is {uuid}, recorded is {known[ordinal]}",
+            "find the folder with the recorded server_uuid before anything is written; do not edit the record",
+        )
+    return Finding(name, "identity", Verdict.RIGHT)
+
+
+def _claim(set_name: str, pet: Mapping[str, Any], template: str) -> Finding:
+    name, phase = str(pet["name"]), pet.get("claim_phase")
+    wanted = claim_name(template, set_name, int(pet["ordinal"]))
+    if pet.get("claim") != wanted:
+        return Finding(
+            name, "claim", Verdict.WRONG, "wrong_claim", f"it uses claim {pet.get('claim')}, its own is {wanted}"
+        )
+    if phase is None:
+        return Finding(name, "claim", Verdict.UNKNOWN, "", "claims may not be read")
+    if phase == "missing":
+        return Finding(name, "claim", Verdict.WRONG, "claim_lost", f"claim {wanted} is gone", SITE)
+    if phase == "Lost":
+        text = f"claim {wanted} is Lost: its volume {pet.get('volume')} is gone"
+        return Finding(name, "claim", Verdict.WRONG, "volume_lost", text, SITE)
+    if phase != "Bound":
+        return Finding(name, "claim", Verdict.WRONG, "claim_not_bound", f"claim {wanted} is {phase}", SITE)
+    return Finding(name, "claim", Verdict.RIGHT)
+
+
+def _volume(pet: Mapping[str, Any]) -> Finding:
+    name, phase, volume = str(pet["name"]), pet.get("volume_phase"), pet.get("volume")
+    if phase == "Released":
+        text = f"volume {volume} is Released: it waits for a claim that is gone"
+        return Finding(name, "volume", Verdict.WRONG, "volume_released", text, SITE)
+    if pet.get("bound_both_ways") is False:
+        text = f"volume {volume} belongs to another claim of that name"
+        return Finding(name, "volume", Verdict.WRONG, "volume_of_other_claim", text, SITE)
+    if phase is None:
+        return Finding(name, "volume", Verdict.UNKNOWN, "", f"volume {volume or ''} may not be read, or is not there")
+    if phase != "Bound":
+        return Finding(name, "volume", Verdict.WRONG, "volume_not_bound", f"volume {volume} is {phase}", SITE)
+    return Finding(name, "volume", Verdict.RIGHT)
+
+
+def _mount(pet: Mapping[str, Any]) -> Finding:
+    """The kernel's word on the mount: the right export, read-write, hard, v4.1 or later, with the server's locks."""
+    name, mount, export = str(pet["name"]), pet.get("mount"), pet.get("export")
+    if not mount:
+        why = pet.get("probe_failure") or "nobody could look from within the pet"
+        return Finding(name, "mount", Verdict.UNKNOWN, "", str(why))
+    options = set(mount["options"])
+    wrong: list[tuple[str, str]] = []
+    if "ro" in options:
+        wrong.append(("mounted_read_only", "it is mounted read-only"))
+    if str(mount["type"]).startswith("nfs"):
+        if export and str(mount["source"]).rstrip("/") != str(export).rstrip("/"):
+            wrong.append(("wrong_export", f"{mount['source']} is mounted, the volume is {export}"))
+        wrong += _nfs_options(options)
+    elif export:
+        wrong.append(("wrong_export", f"{mount['source']} ({mount['type']}) is mounted, the volume is {export}"))
+    if not wrong:
+        return Finding(name, "mount", Verdict.RIGHT)
+    return Finding(
+        name,
+        "mount",
+        Verdict.WRONG,
+        wrong[0][0],
+        "; ".join(text for _word, text in wrong),
+        "correct the volume's export or mount options, then delete the pod: it is mounted anew",
+    )
+
+
+def _nfs_options(options: set[str]) -> list[tuple[str, str]]:
+    wrong = []
+    version = next((one.split("=", 1)[1] for one in options if one.startswith("vers=")), "")
+    if not version.startswith("4.") or version == "4.0":
+        wrong.append(("nfs_version", f"NFS version {version or 'unknown'}, needs 4.1 or later"))
+    if options & {"soft", "softerr"} or "hard" not in options:
+        wrong.append(("nfs_soft", "it is not mounted hard: an outage becomes an I/O error"))
+    local = [one for one in options if one.startswith("local_lock=") and one != "local_lock=none"]
+    if "nolock" in options or local:
+        wrong.append(("nfs_no_locks", "locks are this node's own"))
+    if not options & {"proto=tcp", "proto=tcp6", "proto=rdma"}:
+        wrong.append(("nfs_transport", "it is not mounted over TCP"))
+    return wrong
+
+
+def _names(pet: Mapping[str, Any]) -> Finding:
+    name, right = str(pet["name"]), pet.get("dns_ok")
+    if right is None:
+        return Finding(name, "dns", Verdict.UNKNOWN, "", "nobody could look from within the pet")
+    if right:
+        return Finding(name, "dns", Verdict.RIGHT)
+    wrong = "; ".join(
+        f"{peer} leads to {', '.join(found) or 'nothing'}"
+        for peer, found in sorted((pet.get("dns_wrong") or {}).items())
+    )
+    return Finding(name, "dns", Verdict.WRONG, "dns", wrong, "look at the governing service and at the cluster's DNS")
+
+
+def _answers(pet: Mapping[str, Any]) -> Finding:
+    name, right = str(pet["name"]), pet.get("ping_ok")
+    if right is None:
+        return Finding(name, "ping", Verdict.UNKNOWN, "", "nobody could look from within the pet")
+    if right:
+        return Finding(name, "ping", Verdict.RIGHT)
+    silent = ", ".join(sorted(peer for peer, said in (pet.get("ping") or {}).items() if not said[:1].isdigit()))
+    return Finding(
+        name, "ping", Verdict.WRONG, "no_answer", f"no greeting from {silent}", "look at these pets and the way to them"
+    )
+
+
+def _shared(pets: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """What belongs to one pet only and was found at two."""
+    found = []
+    for key, word in (("server_uuid", "same_server_uuid"), ("volume", "same_volume"), ("export", "same_export")):
+        owners: dict[str, list[str]] = defaultdict(list)
+        for pet in pets:
+            if pet.get(key):
+                owners[str(pet[key]).lower()].append(str(pet["name"]))
+        for value, names in sorted(owners.items()):
+            if len(names) > 1:
+                found.append(
+                    Finding(
+                        names[0],
+                        "identity",
+                        Verdict.WRONG,
+                        word,
+                        f"{' and '.join(names)} have the same {key.replace('_', ' ')} {value}",
+                        "stop one of them before both write, and find whose data it is",
+                    )
+                )
+    return found
+
+
+def build_report(subject: str, at: str, diagnosis: Diagnosis) -> Report:
+    """The diagnosis as a report for a person. Every right check of a kind is one line."""
+    checks = []
+    for name in dict.fromkeys(one.check for one in diagnosis.findings):
+        ours = [one for one in diagnosis.findings if one.check == name]
+        worst = max((one.verdict for one in ours), key=_WORSE.__getitem__)
+        evidence = tuple(
+            f"{one.pet}: {one.evidence}" + (f" — {one.way_out}" if one.way_out else "")
+            for one in ours
+            if one.verdict is not Verdict.RIGHT
+        )
+        checks.append(Check(name, _REPORTED[worst], evidence))
+    pets = sorted({one.pet for one in diagnosis.findings})
+    return Report(
+        f"Recovery check of {subject}",
+        at,
+        _REPORTED[diagnosis.verdict],
+        diagnosis.describe(),
+        (("pets", ", ".join(pets)),),
+        tuple(checks),
+    )
+
+
+# Names that results may hold beside those of Trouble; docs/roles/recovery_check.md tells what mends each.
+TROUBLES: Final = (
+    *(one.value for one in Trouble if one is not Trouble.NONE),
+    *("wrong_name", "other_server", "wrong_claim", "claim_lost", "volume_lost", "claim_not_bound"),
+    *("volume_released", "volume_not_bound", "volume_of_other_claim", "mounted_read_only", "wrong_export"),
+    *("nfs_version", "nfs_soft", "nfs_no_locks", "nfs_transport", "dns", "no_answer"),
+    *("same_server_uuid", "same_volume", "same_export"),
+)

@@ -1,0 +1,174 @@
+# Copyright: (c) 2026, stateful.petset contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from ansible_collections.stateful.petset.plugins.module_utils._core.recovery import (
+    TROUBLES,
+    Diagnosis,
+    Finding,
+    Verdict,
+    build_report,
+    diagnose,
+)
+from ansible_collections.stateful.petset.plugins.module_utils._core.report import render_html, render_markdown
+
+GOOD_OPTIONS = ["hard", "local_lock=none", "proto=tcp", "rw", "vers=4.2"]
+UUIDS = {0: "aaaaaaaa-0000-4000-8000-000000000000", 1: "bbbbbbbb-0000-4000-8000-000000000001"}
+
+
+def pet(ordinal: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "ordinal": ordinal,
+        "name": f"mysql-{ordinal}",
+        "ready": True,
+        "trouble": "none",
+        "reason": "",
+        "server_uuid": UUIDS[ordinal],
+        "claim": f"db-mysql-{ordinal}",
+        "claim_phase": "Bound",
+        "volume": f"default-mysql-{ordinal}",
+        "volume_phase": "Bound",
+        "bound_both_ways": True,
+        "export": f"192.0.2.10:/srv/{ordinal}",
+        "mount": {"type": "nfs4", "source": f"192.0.2.10:/srv/{ordinal}", "options": GOOD_OPTIONS},
+        "dns_ok": True,
+        "dns_wrong": {},
+        "ping_ok": True,
+        "ping": {"mysql-0.db": "9.7.4", "mysql-1.db": "9.7.4"},
+        "probe_failure": "",
+        **changes,
+    }
+
+
+def look(*known: dict[int, str] | None, **changes: Any) -> Diagnosis:
+    return diagnose("mysql", [pet(0), pet(1, **changes)], known[0] if known else UUIDS)
+
+
+def not_right(diagnosis: Diagnosis) -> list[Finding]:
+    return [one for one in diagnosis.findings if one.verdict is not Verdict.RIGHT]
+
+
+def test_a_good_set_is_healthy() -> None:
+    diagnosis = look()
+    assert diagnosis.healthy
+    assert not_right(diagnosis) == []
+    assert len(diagnosis.findings) == 14
+    assert diagnosis.describe() == "every pet is itself, on its own volume, and answers"
+
+
+def mounted(*options: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "mount": {"type": "nfs4", "source": "192.0.2.10:/srv/1", "options": list(options) or GOOD_OPTIONS, **changes}
+    }
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "mount_refused": {"ready": False, "trouble": "mount_refused", "reason": "node node-1 cannot mount: access denied"},
+    "prepare": {"ready": False, "trouble": "prepare", "reason": "refused: known-pet-empty: it is empty"},
+    "node": {"ready": False, "trouble": "node", "reason": "node node-1 does not answer"},
+    "wrong_name": {"name": "mysql-7"},
+    "other_server": {"server_uuid": "cccccccc-0000-4000-8000-000000000002"},
+    "wrong_claim": {"claim": "db-mysql-0"},
+    "claim_lost": {"claim_phase": "missing"},
+    "volume_lost": {"claim_phase": "Lost"},
+    "claim_not_bound": {"claim_phase": "Pending"},
+    "volume_released": {"volume_phase": "Released"},
+    "volume_not_bound": {"volume_phase": "Failed"},
+    "volume_of_other_claim": {"bound_both_ways": False},
+    "wrong_export": mounted(source="192.0.2.10:/srv/2"),
+    "mounted_read_only": mounted("ro", *GOOD_OPTIONS),
+    "nfs_version": mounted("hard", "proto=tcp", "vers=3", "local_lock=none"),
+    "nfs_soft": mounted("soft", "proto=tcp", "vers=4.1", "local_lock=none"),
+    "nfs_no_locks": mounted("hard", "proto=tcp", "vers=4.1", "local_lock=all"),
+    "nfs_transport": mounted("hard", "proto=udp", "vers=4.1", "local_lock=none"),
+    "dns": {"dns_ok": False, "dns_wrong": {"mysql-0.db": []}},
+    "no_answer": {"ping_ok": False, "ping": {"mysql-0.db": "failed", "mysql-1.db": "9.7.4"}},
+    "same_volume": {"volume": "default-mysql-0"},
+    "same_export": {"export": "192.0.2.10:/srv/0", **mounted(source="192.0.2.10:/srv/0")},
+}
+
+
+@pytest.mark.parametrize("trouble", WRONG)
+def test_each_trouble_has_its_own_name_and_evidence(trouble: str) -> None:
+    diagnosis = look(**WRONG[trouble])
+    (found,) = not_right(diagnosis)
+    assert (found.verdict, found.trouble) == (Verdict.WRONG, trouble)
+    assert found.evidence
+    assert trouble in TROUBLES
+    assert not diagnosis.healthy
+    assert found.evidence in diagnosis.describe()
+
+
+def test_two_pets_with_one_uuid_are_told_beside_the_wrong_record() -> None:
+    assert {one.trouble for one in not_right(look(server_uuid=UUIDS[0]))} == {"other_server", "same_server_uuid"}
+
+
+UNKNOWN: dict[str, dict[str, Any]] = {
+    "claims may not be read": {"claim_phase": None},
+    "may not be read, or is not there": {"volume_phase": None},
+    "its server_uuid is not known": {"server_uuid": None},
+    "nobody could look": {"dns_ok": None},
+    "no such shell": {"mount": None, "probe_failure": "no such shell"},
+}
+
+
+@pytest.mark.parametrize("why", UNKNOWN)
+def test_what_nobody_could_see_is_unknown_and_not_healthy(why: str) -> None:
+    diagnosis = look(**UNKNOWN[why])
+    (found,) = not_right(diagnosis)
+    assert found.verdict is Verdict.UNKNOWN
+    assert why in found.evidence
+    assert diagnosis.verdict is Verdict.UNKNOWN
+    assert not diagnosis.healthy
+
+
+@pytest.mark.parametrize("known", [None, {0: UUIDS[0]}])
+def test_without_a_record_identity_is_unknown(known: dict[int, str] | None) -> None:
+    assert {(one.check, one.verdict) for one in not_right(look(known))} == {("identity", Verdict.UNKNOWN)}
+
+
+def test_a_look_that_was_not_taken_is_unknown() -> None:
+    bare = pet(1)
+    for key in ("mount", "dns_ok", "ping_ok", "dns_wrong", "ping", "probe_failure"):
+        del bare[key]
+    diagnosis = diagnose("mysql", [pet(0), bare], UUIDS)
+    assert {one.check for one in not_right(diagnosis)} == {"mount", "dns", "ping"}
+    assert diagnosis.verdict is Verdict.UNKNOWN
+
+
+def test_no_pets_are_not_healthy() -> None:
+    assert not diagnose("mysql", [], UUIDS).healthy
+
+
+def test_a_volume_of_a_storage_class_has_no_nfs_options() -> None:
+    block = {"export": None, "mount": {"type": "ext4", "source": "/dev/sdb", "options": ["rw"]}}
+    assert diagnose("mysql", [pet(0, **block), pet(1, **block)], UUIDS).healthy
+
+
+def test_a_local_disk_in_place_of_the_export_is_wrong() -> None:
+    (found,) = not_right(look(mount={"type": "ext4", "source": "/dev/sda", "options": ["rw"]}))
+    assert found.trouble == "wrong_export"
+
+
+def test_a_trouble_beside_an_unknown_is_told_as_trouble() -> None:
+    for (wrong, changes), (_why, hidden) in itertools.product(WRONG.items(), UNKNOWN.items()):
+        if set(changes) & set(hidden):
+            continue
+        diagnosis = look(**changes, **hidden)
+        assert diagnosis.verdict is Verdict.WRONG, wrong
+        assert wrong in {one.trouble for one in diagnosis.findings}
+
+
+def test_the_report_says_it() -> None:
+    report = build_report("default/mysql", "2026-01-02", look(**WRONG["volume_released"]))
+    assert report.verdict == "false"
+    page = render_html(report)
+    assert "volume default-mysql-1 is Released" in page
+    assert "run the playbook site" in page
+    assert "| volume | FAILED |" in render_markdown(report)
+    assert [one.verdict for one in report.checks if one.name != "volume"] == ["true"] * 6
