@@ -37,6 +37,9 @@ WARM_S = 3.0
 TAIL_S = 3.0
 # How long the sets may take to be equal once the fault is over, before the playbook is called for help.
 CONVERGE_S = 60.0
+# How long pets may take to be Ready before the fault, and the set to be well after the playbook has helped.
+READY_LIMIT_S = 120.0
+HELP_LIMIT_S = 120.0
 
 
 class NotHealthy(Exception):
@@ -129,7 +132,7 @@ class Runner:
         pick = Pick(self.world.place.pets)
         clients: subprocess.Popen[str] | None = None
         try:
-            if not self.wait_until_ready(120):
+            if not self.wait_until_ready(READY_LIMIT_S):
                 raise NotHealthy("not every pet is Ready before the fault")
             self.world.client("setup", {**settings, "limit_s": 60}, limit_s=120)
             clients = self.world.start(*self.world.client_argv("workload"))
@@ -182,7 +185,7 @@ class Runner:
             except NotRecovered as error:
                 progress.notes.append(str(error))
                 self.call_for_help(note, progress)
-                if not self.wait_until_ready(120):
+                if not self.wait_until_ready(HELP_LIMIT_S):
                     raise
                 note("recovered", "after help")
         except NotEffective as error:
@@ -197,7 +200,9 @@ class Runner:
         ):
             if not progress.healed_by:
                 self.call_for_help(note, progress)
-            if not (self.wait_for_writes(folder, time.monotonic_ns(), 120) and self.wait_until_ready(120)):
+            if not (
+                self.wait_for_writes(folder, time.monotonic_ns(), HELP_LIMIT_S) and self.wait_until_ready(HELP_LIMIT_S)
+            ):
                 progress.is_settled = False
                 progress.notes.append("clients cannot write, or a pet is not Ready")
                 return

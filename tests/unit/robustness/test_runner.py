@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run on a set that is not there: whatever goes wrong, the fault is undone, the clients end, the run is judged."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tests.robustness import runner
+from tests.robustness.checkers.base import Verdict
+from tests.robustness.history import FinalRead, Operation, Outcome, Sample, load, render_line, to_ranges
+from tests.robustness.nemesis.base import Fault, Pick
+from tests.robustness.report import Run
+from tests.robustness.scenarios import Scenario
+from tests.robustness.world import Done, Place, World
+from tests.unit.robustness.histories import A, B
+
+pytestmark = pytest.mark.slow  # clients that really write, for some tenths of a second
+
+
+class Clients:
+    """The clients' process: writes a row every few milliseconds until its input is closed."""
+
+    def __init__(self, world: FakeWorld) -> None:
+        self.world = world
+        self.stdin = io.StringIO()
+        self.returncode = 0
+        self.stop = threading.Event()
+        self.thread: threading.Thread | None = None
+        world.clients = self
+
+    def begin(self) -> None:
+        settings = json.loads(self.stdin.getvalue())
+        assert settings["password"] == "sesame"
+        folder = Path(settings["folder"])
+        self.client = settings["clients"][0]
+
+        def run() -> None:
+            number = 0
+            with (folder / "operations.jsonl").open("a") as file, (folder / "samples.jsonl").open("a") as looks:
+                while not self.stop.is_set():
+                    number += 1
+                    begin = time.monotonic_ns()
+                    time.sleep(0.002)
+                    outcome = Outcome.OK if self.world.takes_writes else Outcome.FAIL
+                    if outcome is Outcome.OK:
+                        self.world.rows.append(number)
+                    one = Operation(0, "append", (self.client, number), begin, time.monotonic_ns(), outcome, "", A)
+                    file.write(render_line(one))
+                    looks.write(render_line(Sample("mysql-1", begin, time.monotonic_ns(), True, B)))
+                    file.flush()
+                    looks.flush()
+
+        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread.start()
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        self.stop.set()
+        if self.thread is not None:
+            self.thread.join(timeout)
+        return "", ""
+
+
+class FakeWorld:
+    """A healthy set of two pets."""
+
+    def __init__(self) -> None:
+        self.place = Place()
+        self.takes_writes = True
+        self.rows: list[int] = []
+        self.plays: list[str] = []
+        self.lost = 0
+        self.ready = True
+        self.clients: Clients | None = None
+        self.mended_by_site = True
+
+    def say(self, text: str) -> None:
+        pass
+
+    def settings(self, number: int, clients: int, registers: int) -> dict[str, Any]:
+        return {"clients": [number * 100], "registers": [], "password": "sesame"}
+
+    def is_ready(self, pet: str) -> bool:
+        return self.ready
+
+    def client_argv(self, command: str) -> list[str]:
+        return [command]
+
+    def start(self, *words: str) -> Clients:
+        made = Clients(self)
+        write = made.stdin.write
+
+        def begin(text: str) -> int:
+            done = write(text)
+            made.begin()
+            return done
+
+        made.stdin.write = begin  # type: ignore[method-assign]
+        return made
+
+    def client(self, command: str, settings: dict[str, Any], limit_s: float = 0) -> Done:
+        if command == "setup":
+            return Done(0, "", "")
+        rows = {str(settings["clients"][0]): to_ranges(self.rows[self.lost :])}
+        finals = [
+            FinalRead(pet, server, f"{A}:1-5", "", rows, {}, {"appended": 1})
+            for pet, server in (("mysql-0", A), ("mysql-1", B))
+        ]
+        return Done(0, "".join(json.dumps(asdict(one)) + "\n" for one in finals), "")
+
+    def play(self, name: str, *, ok: bool = True) -> Done:
+        self.plays.append(name)
+        if self.mended_by_site:
+            self.takes_writes = True
+        return Done(0 if self.mended_by_site else 2, '"msg": "it cannot be helped"', "")
+
+
+class Broken(Fault):
+    """Writes are refused until it is undone, or for ever."""
+
+    name = "broken"
+    hold_s = 0.1
+    heal_limit_s = 0.5
+    effect_limit_s = 0.3
+    for_ever = False
+    raises = False
+    has_effect = True
+    recoveries = 0
+
+    def inject(self, world: World, pick: Pick) -> None:
+        cast(FakeWorld, world).takes_writes = False
+        if self.raises:
+            raise OSError("half of it is done")
+
+    def is_effective(self, world: World, pick: Pick) -> bool:
+        return self.has_effect
+
+    def recover(self, world: World, pick: Pick) -> None:
+        type(self).recoveries += 1
+        cast(FakeWorld, world).takes_writes = not self.for_ever
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
+    for name, value in (("WARM_S", 0.05), ("TAIL_S", 0.05), ("HELP_LIMIT_S", 0.5), ("READY_LIMIT_S", 0.5)):
+        monkeypatch.setattr(runner, name, value)
+    monkeypatch.setattr(runner, "write_report", lambda *_: None)
+    return FakeWorld()
+
+
+def run(world: FakeWorld, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Run:
+    kind = type("Kind", (Broken,), changes)
+    monkeypatch.setitem(runner.FAULTS, "broken", kind)
+    told: list[str] = []
+    done = runner.Runner(cast(World, world), folder, told.append).run(Scenario("broken", 5))
+    assert world.clients is None or world.clients.stop.is_set()
+    (one,) = folder.iterdir()
+    assert load(one) == done.history
+    assert "sesame" not in "".join(path.read_text() for path in one.iterdir())
+    return done
+
+
+def finding(done: Run, checker: str) -> Verdict:
+    return next(one.verdict for one in done.judgement.findings if one.checker == checker)
+
+
+def test_a_fault_that_is_undone_passes(world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = run(world, tmp_path, monkeypatch)
+    assert done.judgement.verdict is Verdict.TRUE, done.judgement
+    assert [one.phase for one in done.history.events] == ["inject", "effective", "recover", "recovered", "healthy"]
+    assert done.history.meta.target == "mysql-1"
+    assert world.plays == []
+
+
+def test_a_lost_row_fails(world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.lost = 2
+    done = run(world, tmp_path, monkeypatch)
+    assert finding(done, "lost_writes") is Verdict.FALSE
+    assert done.judgement.figure("lost") == 2
+
+
+def test_what_does_not_heal_is_helped_and_told(
+    world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run(world, tmp_path, monkeypatch, for_ever=True)
+    assert world.plays == ["site"]
+    assert done.history.meta.healed_by == "site"
+    assert finding(done, "healing") is Verdict.FALSE
+    assert finding(done, "lost_writes") is Verdict.TRUE
+
+
+def test_help_is_asked_for_where_it_belongs_to_the_fault(
+    world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run(world, tmp_path, monkeypatch, for_ever=True, expect="site")
+    assert world.plays == ["site"]
+    assert finding(done, "healing") is Verdict.TRUE
+
+
+def test_what_cannot_be_helped_needs_a_person(
+    world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.mended_by_site = False
+    done = run(world, tmp_path, monkeypatch, for_ever=True)
+    assert not done.history.meta.is_settled
+    assert "it cannot be helped" in " ".join(done.history.meta.notes)
+    assert done.judgement.verdict is Verdict.FALSE
+
+
+def test_a_fault_without_effect_is_unknown_and_undone(
+    world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run(world, tmp_path, monkeypatch, has_effect=False)
+    assert done.judgement.verdict is Verdict.UNKNOWN
+    assert world.takes_writes
+
+
+def test_a_blow_that_breaks_off_is_undone_and_unknown(
+    world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run(world, tmp_path, monkeypatch, raises=True)
+    assert world.takes_writes
+    assert finding(done, "effect") is Verdict.UNKNOWN
+    assert "half of it is done" in " ".join(done.history.meta.notes)
+
+
+def test_a_set_that_is_ill_before_the_fault_says_nothing(
+    world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.ready = False
+    done = run(world, tmp_path, monkeypatch)
+    assert done.judgement.verdict is not Verdict.TRUE
+    assert done.history.first("inject") is None
+    assert not done.history.meta.is_settled
