@@ -11,7 +11,8 @@ export PYTHONUNBUFFERED := 1
 
 # Words for ansible-playbook: make site ARGS='--check --diff'
 ARGS :=
-PLAY = ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/build/installed $(PYTHON) -m lab run -- $(CURDIR)/.venv/bin/ansible-playbook
+PLAY = ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/build/installed ANSIBLE_CALLBACK_RESULT_FORMAT=yaml \
+	$(PYTHON) -m lab run -- $(CURDIR)/.venv/bin/ansible-playbook -e @$(CURDIR)/lab/site.yml
 
 # $(call need,FILE): what is not written yet is said, not skipped.
 need = @[ -e $(1) ] || { echo "make $@: $(1) is not there yet" >&2; exit 1; }

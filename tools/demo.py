@@ -14,6 +14,8 @@ import time
 from tools.common import ROOT, VENV, Failed, environment, say
 from tools.stages import INSTALLED
 
+# The lab's image, and sizes that fit its nodes.
+VARIABLES = ROOT / "lab" / "site.yml"
 RECAP = re.compile(r"^(?P<host>\S+)\s*:\s*ok=\d+\s+changed=(?P<changed>\d+)\s", re.MULTILINE)
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -27,13 +29,14 @@ def parse_recap(text: str) -> dict[str, int]:
 def play(name: str) -> str:
     """Run a playbook of the built collection inside the lab, shown live; what it printed. Raises Failed."""
     begin = time.monotonic()
-    argv = [sys.executable, "-m", "lab", "run", "--", str(VENV / "bin" / "ansible-playbook"), f"stateful.petset.{name}"]
-    say(f"$ ansible-playbook stateful.petset.{name}")
+    words = ["-e", f"@{VARIABLES.relative_to(ROOT)}", f"stateful.petset.{name}"]
+    argv = [sys.executable, "-m", "lab", "run", "--", str(VENV / "bin" / "ansible-playbook"), *words]
+    say(f"$ ansible-playbook {' '.join(words)}")
     printed = []
     with subprocess.Popen(
         argv,
         cwd=ROOT,
-        env=environment(ANSIBLE_COLLECTIONS_PATH=str(INSTALLED)),
+        env=environment(ANSIBLE_COLLECTIONS_PATH=str(INSTALLED), ANSIBLE_CALLBACK_RESULT_FORMAT="yaml"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,

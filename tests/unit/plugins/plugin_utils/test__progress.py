@@ -40,3 +40,10 @@ def test_a_file_that_never_comes_is_no_error(tmp_path: Path) -> None:
     with following(str(tmp_path / "nowhere" / "progress"), shown.append, interval_s=0.01):
         pass
     assert shown == []
+
+
+def test_every_module_that_waits_shows_its_progress() -> None:
+    plugins = Path(__file__).resolve().parents[4] / "plugins"
+    waiting = {p.stem for p in (plugins / "modules").glob("*.py") if "stateful.petset.wait\n" in p.read_text()}
+    assert waiting >= {"pet_set", "pet_volume"}
+    assert waiting <= {path.stem for path in (plugins / "action").glob("*.py")}
