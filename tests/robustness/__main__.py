@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.robustness.checkers.base import Verdict, worst
+from tests.robustness.checkers.base import Verdict
 from tests.robustness.report import Run, render_summary, render_summary_markdown
 from tests.robustness.runner import Runner, finish
 from tests.robustness.scenarios import FAULTS, plan_suite
@@ -27,13 +27,12 @@ def show(runs: Sequence[Run], folder: Path) -> int:
     """The table, what went wrong, and the exit status: 0 only if every run passed."""
     for run in runs:
         for finding in run.judgement.findings:
-            if finding.verdict is not Verdict.TRUE:
+            if finding.verdict is not Verdict.TRUE:  # also of sabotage: what bit is worth reading
                 say(f"{run.history.meta.fault}: {finding.checker} is {finding.verdict}: {'; '.join(finding.evidence)}")
     say("\n" + render_summary(runs))
-    passed = sum(run.judgement.verdict is Verdict.TRUE for run in runs)
-    verdict = worst(run.judgement.verdict for run in runs)
-    say(f"\n{passed} of {len(runs)} runs passed; verdict {verdict}; histories and reports: {folder}")
-    return 0 if verdict is Verdict.TRUE else 1
+    passed = sum(run.is_as_expected for run in runs)
+    say(f"\n{passed} of {len(runs)} runs as they should be; histories and reports: {folder}")
+    return 0 if runs and passed == len(runs) else 1
 
 
 def cmd_run(args: argparse.Namespace) -> int:

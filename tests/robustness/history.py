@@ -101,7 +101,7 @@ class Meta:
     """The run itself.
 
     ``expect``  what the fault is supposed to do: heal (by itself), site (the playbook heals it), refuse (the pet must
-                not start until a person acts)
+                not start until a person acts), red (damage on purpose, which has to be found)
     ``healed_by``  empty: by itself; else the command
     """
 

@@ -127,6 +127,12 @@ class Run:
     history: History
     judgement: Judgement
 
+    @property
+    def is_as_expected(self) -> bool:
+        """Whether it passed; damage on purpose has to be found."""
+        wanted = Verdict.FALSE if self.history.meta.expect == "red" else Verdict.TRUE
+        return self.judgement.verdict is wanted
+
 
 def table_rows(runs: Sequence[Run]) -> tuple[list[str], list[list[Any]]]:
     """Titles and a row for each fault, in the order of their first run. Pure."""
@@ -140,7 +146,7 @@ def table_rows(runs: Sequence[Run]) -> tuple[list[str], list[list[Any]]]:
             [
                 name,
                 len(ours),
-                sum(run.judgement.verdict is Verdict.TRUE for run in ours),
+                sum(run.is_as_expected for run in ours),
                 round(sum(run.judgement.figure("acknowledged") or 0 for run in ours)),
                 "not known" if None in lost else round(sum(one or 0 for one in lost)),
                 f"{statistics.median(gaps):.2f}" if gaps else None,

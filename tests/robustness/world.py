@@ -216,6 +216,11 @@ class World:
         script = f"for pid in $(pgrep -x mysqld); do grep -Eq '{marks}' /proc/$pid/cgroup && echo $pid; done; true"
         return (self.ssh(node, script, ok=False).out.split() or [""])[0]
 
+    def sql(self, pet: str, statements: str, *, ok: bool = True) -> str:
+        """Statements as root from within the pet; the password never leaves it."""
+        script = 'MYSQL_PWD="$(cat /petset/secret/root-password)" exec mysql -N -uroot -S /petset/run/mysqld.sock'
+        return self.kubectl("exec", "-i", pet, "-c", "mysqld", "--", "sh", "-c", script, text=statements, ok=ok).out
+
     def proxy_address(self) -> str:
         """The address of the service that clients use."""
         service = self.get("service", self.place.proxy_service)

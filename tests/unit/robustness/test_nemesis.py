@@ -9,7 +9,7 @@ import pytest
 
 from tests.robustness.nemesis.base import Failer, Fault, NotEffective, NotRecovered, Pick, WrongOrder, pick_pets
 from tests.robustness.nemesis.volumes import refusal, render_twin
-from tests.robustness.scenarios import FAULTS, SHORT, exploratory, plan_suite
+from tests.robustness.scenarios import FAULTS, SABOTAGE, SHORT, exploratory, plan_suite
 from tests.robustness.world import World
 
 NO_WORLD = cast(World, None)
@@ -134,7 +134,8 @@ def test_a_suite_repeats_itself_by_its_seed() -> None:
     assert plan_suite("long", 7) == plan_suite("long", 7)
     assert plan_suite("long", 7) != plan_suite("long", 8)
     assert len(plan_suite("long", 7)) >= 60
-    assert {one.fault for one in plan_suite("long", 7)} == set(FAULTS)
+    assert {one.fault for one in plan_suite("long", 7)} == set(FAULTS) - set(SABOTAGE)
+    assert len(SABOTAGE) == 2
     assert [one.fault for one in plan_suite("short", 1)] == list(SHORT)
     assert sorted(one.fault for one in exploratory(3, {"noop": 2, "pod-delete": 1})) == ["noop", "noop", "pod-delete"]
 
@@ -147,7 +148,7 @@ def test_an_unknown_fault_is_named() -> None:
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_fault_is_whole(name: str) -> None:
     fault = FAULTS[name]
-    assert fault.expect in ("heal", "site", "refuse")
+    assert fault.expect in ("heal", "site", "refuse", "red")
     assert fault.aim in ("writer", "other", "both")
     assert fault.__doc__
     for step in ("inject", "is_effective", "recover" if fault.hold_s else "inject"):

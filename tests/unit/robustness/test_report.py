@@ -51,3 +51,11 @@ def test_the_table_has_a_row_for_each_fault() -> None:
     assert lines[2] == ["noop", "1", "1", "8", "0", "2.60", "2.60", "by", "itself", "true"]
     markdown = render_summary_markdown(runs, "Faults")
     assert "| noop | 1 | 1 | 8 | 0 | 2.60 | 2.60 | by itself | true |" in markdown
+
+
+def test_damage_on_purpose_has_to_be_found() -> None:
+    lost = tuple(replace(one, rows={"100": [[1, 3], [6, 9]]}) for one in good().finals)
+    for finals, is_found in ((lost, True), (good().finals, False)):
+        history = good(finals=finals, meta=replace(good().meta, expect="red"))
+        assert Run(history, judge(history)).is_as_expected is is_found
+    assert Run(good(), judge(good())).is_as_expected
