@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import threading
+import time
 import urllib.error
 from collections import Counter
 from collections.abc import Iterator
@@ -43,13 +45,18 @@ class Kubelet(threading.Thread):
         self.node = f"{namespace}-node"
         self.failure: BaseException | None = None
         self._end = threading.Event()
-        ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
-        api.request("POST", "/api/v1/nodes", {"metadata": {"name": self.node}, "status": {"conditions": [ready]}})
+        self._beat = time.monotonic()
+        api.request("POST", "/api/v1/nodes", {"metadata": {"name": self.node}, "status": self._node_status()})
 
     def run(self) -> None:
         while not self._end.wait(0.15):
             try:
                 self._sync()
+                # Without a sign of life for 50 s the controllers would take the node for dead.
+                if time.monotonic() - self._beat > 5:
+                    self._beat = time.monotonic()
+                    path = f"/api/v1/nodes/{self.node}/status"
+                    self.api.request("PATCH", path, {"status": self._node_status()}, MERGE)
             except urllib.error.HTTPError as problem:
                 if problem.code not in (404, 409):
                     self.failure = problem
@@ -76,6 +83,12 @@ class Kubelet(threading.Thread):
                 self.api.request("POST", f"{path}/{name}/binding", {"metadata": {"name": name}, "target": target})
             elif not (pod.get("status") or {}).get("containerStatuses"):
                 self.api.request("PATCH", f"{path}/{name}/status", {"status": self._status(pod)}, MERGE)
+
+    @staticmethod
+    def _node_status() -> dict[str, Any]:
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
+        return {"conditions": [{**ready, "lastHeartbeatTime": now, "lastTransitionTime": now}]}
 
     def _status(self, pod: dict[str, Any]) -> dict[str, Any]:
         image = pod["spec"]["containers"][0]["image"]

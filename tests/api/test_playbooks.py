@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.api.cluster import Cluster
+from tests.api.cluster import PLAIN_TOKEN, Cluster
 from tests.api.test_pet_set import Kubelet
 
 pytestmark = pytest.mark.api
@@ -142,4 +143,45 @@ def test_the_way_of_a_set(site: Site) -> None:
 def test_bad_input_is_refused_before_anything_is_written(site: Site, variables: dict[str, Any], words: str) -> None:
     site.play("site", fails=True, **variables)
     assert words in site.output
+    assert site.writes == []
+
+
+def grant_rights(api: Cluster, namespace: str) -> str:
+    """Apply the manifests that the collection ships, for a namespace; the token of their account."""
+    text = (ROOT / "roles/petset/files/rights.yml").read_text().replace("mysql-pets", namespace)
+    places = {
+        "ServiceAccount": f"/api/v1/namespaces/{namespace}/serviceaccounts",
+        **{
+            kind: f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/{kind.lower()}s"
+            for kind in ("Role", "RoleBinding")
+        },
+        **{
+            kind: f"/apis/rbac.authorization.k8s.io/v1/{kind.lower()}s"
+            for kind in ("ClusterRole", "ClusterRoleBinding")
+        },
+    }
+    for manifest in yaml.safe_load_all(text):
+        api.request("POST", places[manifest["kind"]], manifest)
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    answer = api.request("POST", f"{places['ServiceAccount']}/petset-deployer/token", asked)
+    return str(answer["status"]["token"])
+
+
+def test_the_rights_that_are_shipped_are_enough(site: Site) -> None:
+    site.kubeconfig = site.api.kubeconfig(grant_rights(site.api, site.namespace), name=f"{site.namespace}-deployer")
+    assert site.play("site", "--check")["failed"] == 0
+    assert site.play("site")["changed"] > 0
+    assert site.play("site")["changed"] == 0
+    assert site.writes == []
+    site.play("status")
+    assert re.search(r"mysql-1 +ready", site.output)
+    assert site.play("site", petset_replicas=3)["changed"] > 0
+    pets = ["mysql-0", "mysql-1", "mysql-2"]
+    assert site.play("teardown", petset_replicas=3, petset_confirm_absent=pets)["changed"] > 0
+
+
+def test_a_right_that_is_missing_is_named(site: Site) -> None:
+    site.kubeconfig = site.api.kubeconfig(PLAIN_TOKEN, name="plain")
+    site.play("site", fails=True)
+    assert "user plain may not get" in site.output
     assert site.writes == []

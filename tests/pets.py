@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A deployed set for tests on real clusters: its objects by kubectl, a pet's shell and SQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# The password comes from the pod's own Secret and stays in the pod.
+MYSQL = (
+    'MYSQL_PWD="$(cat /petset/secret/root-password)" exec mysql --user=root --socket=/petset/run/mysqld.sock '
+    "--batch --skip-column-names --execute="
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pets:
+    """The set of a scenario."""
+
+    namespace: str
+    names: tuple[str, ...] = ("mysql-0", "mysql-1")
+    kubectl_argv: tuple[str, ...] = ("kubectl",)
+
+    def kubectl(self, *words: str) -> str:
+        done = subprocess.run(
+            [*self.kubectl_argv, f"--namespace={self.namespace}", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=Path(__file__).resolve().parents[1],
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def get(self, *words: str) -> Any:
+        return json.loads(self.kubectl("get", *words, "--output=json"))
+
+    def sh(self, pet: str, script: str) -> str:
+        return self.kubectl("exec", pet, "--container=mysqld", "--", "sh", "-c", script).strip()
+
+    def sql(self, pet: str, statements: str) -> str:
+        assert "'" not in statements
+        return self.sh(pet, f"{MYSQL}'{statements}'")
+
+    def greeting(self, here: str, there: str) -> str:
+        """The version that a pet's mysqld tells another pet, reached by its short name."""
+        script = f"exec 3<>/dev/tcp/{there}.db/3306; head -c 20 <&3 | tr -cd 0-9."
+        return self.kubectl("exec", here, "--container=mysqld", "--", "timeout", "10", "bash", "-c", script)
+
+    def write_marker(self, pet: str, value: str) -> None:
+        """A row that is this pet's alone: it is in no binary log, so replication does not know it."""
+        read_only = self.sql(pet, "SELECT @@super_read_only, @@read_only").split()
+        statements = (
+            "SET sql_log_bin=0; SET GLOBAL super_read_only=0; CREATE DATABASE IF NOT EXISTS marker; "
+            "CREATE TABLE IF NOT EXISTS marker.pet (id INT PRIMARY KEY, name VARCHAR(99)); "
+            f'REPLACE INTO marker.pet VALUES (1, "{value}")'
+        )
+        try:
+            self.sql(pet, statements)
+        finally:
+            self.sql(pet, f"SET GLOBAL read_only={read_only[1]}; SET GLOBAL super_read_only={read_only[0]}")
+
+    def read_marker(self, pet: str) -> str:
+        return self.sql(pet, "SELECT name FROM marker.pet")
+
+    def identity(self, pet: str) -> Mapping[str, Any]:
+        """What a pet keeps for ever."""
+        pod = self.get("pod", pet)
+        claims = [
+            v["persistentVolumeClaim"]["claimName"] for v in pod["spec"]["volumes"] if "persistentVolumeClaim" in v
+        ]
+        claim = self.get("persistentvolumeclaim", *claims)
+        volume = self.get("persistentvolume", claim["spec"]["volumeName"])
+        return {
+            "name": pod["metadata"]["name"],
+            "ordinal": pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"],
+            "claims": claims,
+            "claim_uid": claim["metadata"]["uid"],
+            "volume": volume["metadata"]["name"],
+            "volume_uid": volume["metadata"]["uid"],
+            "path": volume["spec"]["nfs"]["path"],
+            "server": self.sql(pet, "SELECT @@server_uuid, @@server_id").split(),
+        }
+
+    def uid(self, pet: str) -> str:
+        uid: str = self.get("pod", pet)["metadata"]["uid"]
+        return uid
+
+    def starts(self, pet: str) -> tuple[str, str]:
+        """Which start of mysqld this is: its pod and its container."""
+        pod = self.get("pod", pet)
+        [state] = [s for s in pod["status"]["containerStatuses"] if s["name"] == "mysqld"]
+        return pod["metadata"]["uid"], state.get("containerID", "")
+
+    def wait_started(self, pet: str, old: tuple[str, str], seconds: int = 300) -> None:
+        """Until mysqld of a pet was started anew."""
+        deadline = time.monotonic() + seconds
+        while self.starts(pet) == old:
+            assert time.monotonic() < deadline, f"{pet} was not started anew within {seconds} s"
+            time.sleep(1)
+
+    def wait_there(self, old: Mapping[str, str], names: Sequence[str], seconds: int = 120) -> None:
+        """Until pods of these names are there that are not the old ones."""
+        deadline = time.monotonic() + seconds
+        while True:
+            now = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in self.get("pods")["items"]}
+            if all(name in now and now[name] != old[name] for name in names):
+                return
+            assert time.monotonic() < deadline, f"no new {', '.join(names)} within {seconds} s: {now}"
+            time.sleep(1)
+
+    def status(self) -> Any:
+        """What the collection says about the set."""
+        done = subprocess.run(
+            [
+                "ansible",
+                "localhost",
+                "-m",
+                "stateful.petset.pet_set_info",
+                "-a",
+                f"set=mysql namespace={self.namespace}",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout[done.stdout.index("{") :])
+
+    def is_ready(self, pet: str) -> bool:
+        return any(c["type"] == "Ready" and c["status"] == "True" for c in self.get("pod", pet)["status"]["conditions"])
+
+    def wait_ready(self, seconds: int = 300) -> None:
+        """Until the set has all its pets, ready. A deleted pod is not there at once, so its name is no sure thing."""
+        self.kubectl("rollout", "status", "statefulset/mysql", f"--timeout={seconds}s")
+        self.kubectl("wait", "pod", *self.names, "--for=condition=Ready", f"--timeout={seconds}s")
