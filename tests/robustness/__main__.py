@@ -76,7 +76,15 @@ def cmd_recheck(args: argparse.Namespace) -> int:
     if not folders:
         say(f"{args.folder} holds no history")
         return 2
-    return show([finish(one) for one in folders], args.folder)
+    runs, broken = [], 0
+    for one in folders:
+        try:
+            runs.append(finish(one))
+        except ValueError as error:
+            # a run that was killed has no end; it is no pass
+            broken += 1
+            say(f"{one.name}: cannot be judged: {error}")
+    return show(runs, args.folder) or min(broken, 1)
 
 
 def cmd_list(args: argparse.Namespace) -> int:

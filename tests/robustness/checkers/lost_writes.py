@@ -41,7 +41,10 @@ def check_lost_writes(history: History) -> Finding:
             evidence.append(f"{final.pet} lacks {len(missing)} acknowledged rows: {some(sorted(missing))}")
     figures: dict[str, float | None] = {"acknowledged": len(wanted), "lost": len(lost)}
     if lost:
-        return Finding("lost_writes", Verdict.FALSE, tuple(evidence), figures)
+        # missing on one pet may be replication that stands still; missing on all is gone
+        gone = lost.difference(*(_rows(final) for final in history.finals if not final.error))
+        evidence.append(f"{len(gone)} of them are on no pet" + (f": {some(sorted(gone))}" if gone else ""))
+        return Finding("lost_writes", Verdict.FALSE, tuple(evidence), {**figures, "gone": len(gone)})
     if unread := _unread(history):
         return Finding("lost_writes", Verdict.UNKNOWN, tuple(unread), {**figures, "lost": None})
     if not wanted:

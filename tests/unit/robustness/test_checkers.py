@@ -240,3 +240,11 @@ def test_tags_are_sets_of_their_own() -> None:
 def test_an_append_after_all_is_counted_once() -> None:
     history = good(operations=(*good().operations, append(7.1, 9)))
     assert judge(history).figure("acknowledged") == 8
+
+
+def test_a_row_on_no_pet_is_told_apart_from_one_that_was_not_replicated() -> None:
+    one = judge(with_final(1, rows={"100": [[1, 3], [6, 9]]}))
+    assert (one.figure("lost"), one.figure("gone")) == (1, 0)
+    both = judge(good(finals=tuple(replace(final, rows={"100": [[1, 3], [6, 8]]}) for final in good().finals)))
+    assert (both.figure("lost"), both.figure("gone")) == (2, 2)
+    assert "2 of them are on no pet: (100, 4), (100, 9)" in str(both.findings)
