@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import urllib.error
@@ -143,6 +144,52 @@ def test_the_way_of_a_set(site: Site) -> None:
 def test_bad_input_is_refused_before_anything_is_written(site: Site, variables: dict[str, Any], words: str) -> None:
     site.play("site", fails=True, **variables)
     assert words in site.output
+    assert site.writes == []
+
+
+def play_and_kill(site: Site, folder: Path, at: int, after_s: float) -> tuple[int, dict[str, Any] | None]:
+    """Run the site playbook as the last ``play`` did, killed with all its children at a task of choice."""
+    watch = folder / "watch.jsonl"
+    watch.unlink(missing_ok=True)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", site.inventory, "stateful.petset.site"],
+        cwd=folder,
+        env={
+            **os.environ,
+            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "callback"),
+            "ANSIBLE_CALLBACKS_ENABLED": "petset_watch",
+            "PETSET_WATCH_FILE": str(watch),
+            "PETSET_KILL_AT": str(at),
+            "PETSET_KILL_AFTER_S": str(after_s),
+        },
+        capture_output=True,
+        check=False,
+        timeout=300,
+        start_new_session=True,
+    )
+    lines = [json.loads(line) for line in watch.read_text().splitlines()]
+    return done.returncode, next((line for line in lines if "kill" in line), None)
+
+
+def test_a_first_run_that_is_killed_anywhere_is_caught_up_with(site: Site, tmp_path: Path) -> None:
+    """Each run goes on where the last one was killed, so it is killed in the state that a first run would be."""
+    site.play("site", "--check")
+    killed: list[tuple[str, float]] = []
+    moments = {"pet_volume": [0.0, 0.5, 0.7, 0.9], "pet_set": [0.0, 0.5, 0.7, 0.9, 1.1, 1.4]}
+    for at in range(1, 10):
+        _status, kill = play_and_kill(site, tmp_path, at, 0.0)
+        if kill is None:
+            break
+        for after_s in moments[kill["action"]][1:]:
+            status, again = play_and_kill(site, tmp_path, at, after_s)
+            if again is None:  # all was done by now, so the task was not run any more
+                break
+            if status == -signal.SIGKILL:
+                killed.append((again["task"], after_s))
+    names = {task.rpartition(" : ")[2] for task, _after_s in killed}
+    assert names == {"Volumes and claims of the pets", "The set of pets"}
+    site.play("site")
+    assert site.play("site")["changed"] == 0
     assert site.writes == []
 
 
