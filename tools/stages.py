@@ -107,6 +107,9 @@ def stage_lab() -> None:
     """tests on the lab's machines"""
     if not has_lab():
         raise Skipped("the lab has no command line yet")
+    # What was exported or deployed on a lab before is no part of the tests.
+    if not os.environ.get("PETSET_KEEP_LAB"):
+        lab("down")
     pytest("lab", "tests/lab", "-m", "lab")
 
 

@@ -207,7 +207,7 @@ def grant_rights(api: Cluster, namespace: str) -> str:
             for kind in ("ClusterRole", "ClusterRoleBinding")
         },
     }
-    for manifest in yaml.safe_load_all(text):
+    for manifest in yaml.safe_load(text)["items"]:
         api.request("POST", places[manifest["kind"]], manifest)
     asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     answer = api.request("POST", f"{places['ServiceAccount']}/petset-deployer/token", asked)
