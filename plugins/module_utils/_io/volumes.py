@@ -10,7 +10,7 @@ storage classes, driver, pods, events) is looked at only when the outcome depend
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,6 +55,8 @@ from .wait import Judgement, Progress, no_progress, wait_until
 Resolve = Callable[[str], frozenset[str]]
 ROUNDS = 4
 """How often a plan is made anew when the cluster changed while it was carried out."""
+BINDER_S = 3.0
+"""How long new volumes may stay unseen by the binder before their claims are made all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +216,7 @@ def _until_carried_out(
             return snapshot, plan
         before = len(all_steps)
         try:
-            apply_plan(client, plan, done)
+            _carry_out(client, plan, done, wait=options.wait_s is not None)
         except (errors.AlreadyExists, errors.Conflict):
             if rounds >= ROUNDS:
                 raise
@@ -225,6 +227,42 @@ def _until_carried_out(
             # Pets are done side by side; the result has the order of the plan.
             all_steps[before:] = plan.steps
             return snapshot, plan
+
+
+def _carry_out(client: KubeClient, plan: Plan, done: Callable[[Step], None], *, wait: bool) -> None:
+    """The steps of a plan; all new volumes first, and the claims when the binder has seen these.
+
+    A claim that names a volume which the binder has not seen yet is not looked at again before the binder's next
+    round, up to 15 s later.
+    """
+    made = {step.ref.name for group in plan.groups.values() for step in group if _makes_volume(step)}
+    if not wait or not made:
+        apply_plan(client, plan, done)
+        return
+    cuts = {
+        number: max((place + 1 for place, step in enumerate(group) if _makes_volume(step)), default=0)
+        for number, group in plan.groups.items()
+    }
+    apply_plan(client, replace(plan, groups={n: group[: cuts[n]] for n, group in plan.groups.items()}), done)
+    deadline, pause_s = Deadline(client.clock, BINDER_S), 0.1
+    while not deadline.over and any(
+        volume.name in made and volume.phase in ("", "Pending") for volume in map(parse_volume, _made(client, made))
+    ):
+        client.clock.sleep(pause_s)
+        pause_s *= 2
+    apply_plan(client, replace(plan, first=(), groups={n: group[cuts[n] :] for n, group in plan.groups.items()}), done)
+
+
+def _makes_volume(step: Step) -> bool:
+    return step.verb is Verb.CREATE and step.ref.kind is PERSISTENT_VOLUME
+
+
+def _made(client: KubeClient, names: Collection[str]) -> list[Mapping[str, Any]]:
+    """A set's own volumes, by one request when all may be listed."""
+    try:
+        return list(client.list(PERSISTENT_VOLUME))
+    except errors.Forbidden:
+        return [found for found in (client.get(PERSISTENT_VOLUME, name) for name in sorted(names)) if found is not None]
 
 
 def _wait_until_bound(

@@ -457,8 +457,34 @@ def test_waiting_takes_one_list_of_each_kind_a_look(cluster: FakeCluster) -> Non
     result, client = present(cluster, clock=clock, replicas=10)
     assert all(pet["ready"] for pet in result["pets"])
     counts = client.count()
-    assert counts["list persistentvolumes"] == counts["list persistentvolumeclaims"] < 15
+    assert counts["list persistentvolumeclaims"] < 15
+    assert counts["list persistentvolumes"] <= counts["list persistentvolumeclaims"] + 5
     assert "list events" not in counts
+
+
+def test_claims_are_made_when_the_binder_has_seen_the_volumes(cluster: FakeCluster) -> None:
+    """A claim that came before the binder had seen its volume was bound in the binder's next round, 15 s later."""
+    cluster.auto_bind = False
+    clock = FakeClock()
+    seen: list[tuple[float, int, int]] = []
+
+    def later() -> None:
+        seen.append((clock.time_s, len(cluster.all(PV)), len(cluster.all(PVC))))
+        if clock.time_s > 1000.45:
+            cluster.bind()
+
+    clock.during_sleep = later
+    result, _client = present(cluster, clock=clock)
+    assert all(pet["ready"] for pet in result["pets"])
+    assert [(volumes, claims) for time_s, volumes, claims in seen if time_s < 1000.45] == [(2, 0)] * 2
+
+
+def test_a_binder_that_does_not_look_is_not_waited_for_long(cluster: FakeCluster) -> None:
+    cluster.auto_bind = False
+    clock = FakeClock()
+    with pytest.raises(errors.PetsetError):
+        present(cluster, Options(wait_s=20.0), clock)
+    assert len(cluster.all(PVC)) == 2
 
 
 def test_without_wait_nothing_is_waited_for(cluster: FakeCluster) -> None:
