@@ -127,6 +127,19 @@ server:
     package_version:
       description: The version of nfs-utils, empty when it does not tell.
       type: str
+    listening:
+      description: Whether something listens on TCP port 2049.
+      type: bool
+    enabled:
+      description: Whether systemd starts C(nfs-server.service) at boot.
+      type: bool
+    settings:
+      description: The text of C(/etc/nfs.conf.d/petset.conf), none when it is missing.
+      type: str
+    delegations:
+      description:
+        - Whether the server may hand out delegations (C(fs.leases-enable)); none when the kernel does not tell.
+      type: bool
 clients:
   description: The connected NFSv4 clients.
   returned: always
@@ -206,6 +219,10 @@ def describe_server(facts: ServerFacts) -> dict[str, Any]:
         "lease_s": facts.lease_s,
         "grace_s": facts.grace_s,
         "package_version": facts.package_version,
+        "listening": facts.listening,
+        "enabled": facts.enabled,
+        "settings": facts.settings,
+        "delegations": facts.delegations,
     }
 
 

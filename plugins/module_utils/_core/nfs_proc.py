@@ -48,6 +48,19 @@ class ServerFacts:
     kernel_table: tuple[tuple[str, str], ...]
     refused: tuple[tuple[str, str], ...]
     package_version: str
+    listening: bool = False
+    enabled: bool = False
+    settings: str | None = None
+    delegations: bool | None = None
+
+
+def parse_listening(table: str, port: int) -> bool:
+    """/proc/net/tcp or tcp6: whether a socket in state LISTEN (0A) has the port.
+
+    >>> parse_listening("  0: 00000000:0801 00000000:0000 0A 00000000:00000000\\n", 2049)
+    True
+    """
+    return re.search(rf"^\s*\d+: [0-9A-F]+:{port:04X} [0-9A-F]+:0000 0A ", table, re.MULTILINE) is not None
 
 
 def parse_versions(text: str) -> dict[str, bool]:

@@ -50,6 +50,7 @@ from .._core.nfs_proc import (
     parse_client_info,
     parse_kernel_table,
     parse_known_addresses,
+    parse_listening,
     parse_mountinfo,
     parse_number,
     parse_refused,
@@ -60,6 +61,10 @@ from .._core.nfs_proc import (
 ETAB = "/var/lib/nfs/etab"
 NFSD = "/proc/fs/nfsd"
 CACHES = "/proc/net/rpc"
+NFS_PORT = 2049
+# What the role nfs_exports writes, and what "systemctl enable" makes.
+SETTINGS = "/etc/nfs.conf.d/petset.conf"
+UNIT_LINK = "/etc/systemd/system/multi-user.target.wants/nfs-server.service"
 # In this order: what depends on a name after the names (measured, case rp-nfs-01).
 FLUSHED = ("auth.unix.ip", "auth.unix.gid", "nfsd.fh", "nfsd.export")
 # How many files of an export are looked at to find out which ones a client holds open.
@@ -293,6 +298,7 @@ class NfsServer:
     def observe_server(self) -> ServerFacts:
         """How the kernel's server is set up and who uses it."""
         threads = self._read(f"{NFSD}/threads")
+        leases = parse_number(self._read("/proc/sys/fs/leases-enable"))
         return ServerFacts(
             threads=parse_number(threads) or 0,
             versions=parse_versions(self._read(f"{NFSD}/versions")),
@@ -302,7 +308,15 @@ class NfsServer:
             kernel_table=parse_kernel_table(self._read(f"{NFSD}/exports")),
             refused=parse_refused(self._read(f"{CACHES}/nfsd.export/content")),
             package_version=self._package_version(),
+            listening=any(parse_listening(self._read(f"/proc/net/{table}"), NFS_PORT) for table in ("tcp", "tcp6")),
+            enabled=os.path.lexists(self._at(UNIT_LINK)),
+            settings=self._settings(),
+            delegations=None if leases is None else leases != 0,
         )
+
+    def _settings(self) -> str | None:
+        """Our settings of the server as they are written down, None when they are not."""
+        return self._read(SETTINGS) if os.path.exists(self._at(SETTINGS)) else None
 
     def _package_version(self) -> str:
         """exportfs has no option for its version; mountd of the same package has."""

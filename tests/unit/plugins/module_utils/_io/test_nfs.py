@@ -293,6 +293,23 @@ def test_server_facts(server: Server) -> None:
     assert (facts.threads, facts.lease_s, facts.grace_s) == (8, 30, 20)
     assert not facts.versions["3"]
     assert facts.clients == ()
+    assert (facts.listening, facts.enabled, facts.settings, facts.delegations) == (False, False, None, None)
+
+
+def test_whether_the_server_is_set_up(server: Server) -> None:
+    listen = (
+        "  2: 00000000000000000000000000000000:0801 00000000000000000000000000000000:0000 0A 00000000:00000000 00\n"
+    )
+    server.write("/proc/net/tcp", "  0: 0100007F:0801 0100007F:9C40 01 00000000:00000000 00:00000000\n")
+    server.write("/proc/sys/fs/leases-enable", "0\n")
+    server.write("/etc/nfs.conf.d/petset.conf", "[nfsd]\n")
+    facts = server.io.observe_server()
+    assert (facts.listening, facts.settings, facts.delegations) == (False, "[nfsd]\n", False)
+    server.write("/proc/net/tcp6", listen)
+    server.write("/etc/systemd/system/multi-user.target.wants/nfs-server.service", "")
+    server.write("/proc/sys/fs/leases-enable", "1\n")
+    facts = server.io.observe_server()
+    assert (facts.listening, facts.enabled, facts.delegations) == (True, True, True)
 
 
 def test_a_server_without_nfsd(server: Server) -> None:
