@@ -191,7 +191,7 @@ def _predict(module: Module, client: KubeClient, spec: PetSetSpec, observed: Obs
         if refusals:
             raise combine_refusals(spec.name, refusals)
         if known != spec.known_pets:
-            actions.append(_record_line(spec, known))
+            actions.append(_record_line(spec.known_pets, spec, known))
         if module.params["heal_stuck_pods"]:
             actions += [_heal_line(spec, pod) for pod in plan_healing(view, pods)]
         readiness = decide_readiness(view, pods)
@@ -209,8 +209,8 @@ def _predict(module: Module, client: KubeClient, spec: PetSetSpec, observed: Obs
     return result
 
 
-def _record_line(spec: PetSetSpec, known: Mapping[int, str]) -> str:
-    new = sorted(set(known) - set(spec.known_pets))
+def _record_line(recorded: Mapping[int, str], spec: PetSetSpec, known: Mapping[int, str]) -> str:
+    new = sorted(set(known) - set(recorded))
     return f"record in ConfigMap {spec.namespace}/{spec.config_map} that pets {', '.join(map(str, new))} have data"
 
 
@@ -226,23 +226,30 @@ def _wait_ready(
         partial["actions"].append(_heal_line(spec, pod))
 
     watcher = Watcher(client, spec, client.clock, module.params["heal_stuck_pods"], healed, masked)
+    recorded = dict(spec.known_pets)
+
+    def look() -> Seen:
+        """Whoever told its name has data from then on, whether or not the set gets ready in time."""
+        seen = watcher.look()
+        known, refusals = plan_known_pets(recorded, seen.pods)
+        if refusals:
+            raise combine_refusals(spec.name, refusals)
+        if known != recorded:
+            record_known_pets(client, replace(spec, known_pets=known))
+            partial["changed"] = True
+            partial["actions"].append(_record_line(recorded, spec, known))
+            recorded.update(known)
+        return seen
+
     waited = wait_until(
         f"StatefulSet {spec.namespace}/{spec.name}",
-        watcher.look,
+        look,
         judge_seen,
         Deadline(client.clock, module.params["wait_timeout"]),
         clock=client.clock,
         progress=progress_of(module),
         explain=watcher.explain,
     )
-    pods = waited.observation.pods
-    known, refusals = plan_known_pets(spec.known_pets, pods)
-    if refusals:
-        raise combine_refusals(spec.name, refusals)
-    if known != spec.known_pets:
-        record_known_pets(client, replace(spec, known_pets=known))
-        partial["changed"] = True
-        partial["actions"].append(_record_line(spec, known))
     return {
         "changed": partial["changed"],
         "actions": partial["actions"],

@@ -139,6 +139,17 @@ def test_which_pets_have_data_is_written_down_once(world: World) -> None:
     assert live["data"]["known-pets"] == f"0 {server_uuid(0)}\n1 {server_uuid(1)}\n"
 
 
+def test_a_pet_has_data_also_when_the_set_did_not_get_ready_in_time(world: World) -> None:
+    """Else a run that gave up left no record, and a folder that was emptied later was initialised."""
+    world.controller.unready = {"mysql-0", "mysql-1"}
+    with pytest.raises(TimedOut):
+        world.run(wait_timeout=20)
+    live = world.cluster.live(kinds.CONFIG_MAP, "mysql-boot", "default")
+    assert live is not None
+    assert live["data"]["known-pets"] == f"0 {server_uuid(0)}\n1 {server_uuid(1)}\n"
+    assert any(action.startswith("record in ConfigMap") for action in world.partial["actions"])
+
+
 def test_a_run_while_a_pet_restarts_waits_and_changes_nothing(world: World) -> None:
     world.run()
     world.cluster.remove(kinds.POD, "mysql-1", "default")
