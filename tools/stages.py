@@ -90,7 +90,7 @@ def stage_gates() -> None:
 
 def stage_unit() -> None:
     """unit tests"""
-    pytest("unit", "tests/unit")
+    pytest("unit", "tests/unit", "--numprocesses=auto")
 
 
 def stage_cores() -> None:
