@@ -109,8 +109,8 @@ def gate_ruff() -> str:
 
 
 def gate_mypy() -> str:
-    """mypy --strict over lab, tools, the fault harness, plugins and the agent."""
-    plain = python_files("lab/", "tools/", "tests/robustness/")
+    """mypy --strict over lab, tools, the benchmark, the fault harness, plugins and the agent."""
+    plain = python_files("bench/", "lab/", "tools/", "tests/robustness/")
     run(["mypy", *plain])
     count = len(plain)
     # The collection's own imports need its full name, so this half is checked where it has it.

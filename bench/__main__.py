@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measure the collection beside the usual playbook on the lab, and write the figures down.
+
+Usage: python -m bench [--times N] [--parts run,pairs,lab] [--pairs 2,10,30]
+
+Both sides get the same lab, the same machine and the same minute: they take turns. The raw figures go to
+build/bench/figures.json, the page to docs/bench.md. It needs the lab and the built collection (`make bench` sees to
+both).
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.figures import OURS, PEER, render_page
+from lab.state import folder
+from tools.common import BUILD, ROOT, VENV, Failed, environment, say
+from tools.stages import INSTALLED, PYTHONS
+
+FOLDER = BUILD / "bench"
+NAMESPACES = {OURS: "bench-ours", PEER: "bench-peer"}
+WRITES = ("create", "update", "patch", "delete", "deletecollection")
+Measurement = dict[str, Any]
+
+
+def lab(*words: str, check: bool = True) -> str:
+    """A command of the lab."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if check and done.returncode != 0:
+        raise Failed(f"lab {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def peer_venv() -> Path:
+    """The environment of the usual playbook, made on first use."""
+    made = subprocess.run(
+        [ROOT / "tools" / "venv", ROOT / "requirements" / "bench.lock", *PYTHONS],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    return Path(made.stdout.strip())
+
+
+class Bench:
+    """The two sides, and what was measured so far."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        self.peer = peer_venv()
+        self.found: list[Measurement] = []
+        status = json.loads(lab("status", "--json"))
+        nfs = next(machine for machine in status["machines"] if machine["kind"] == "nfs")
+        self.network = nfs["ip"].rsplit(".", 1)[0] + ".0/24"
+        self.audit = folder(status["name"]) / "logs" / "audit.log"
+        FOLDER.mkdir(parents=True, exist_ok=True)
+
+    def note(self, what: str, who: str, value: float) -> None:
+        """One more value, shown and kept."""
+        say(f"  {who:5} {what:18} {value:.3f}")
+        self.found.append({"what": what, "who": who, "value": value})
+        (FOLDER / "figures.json").write_text(json.dumps(self.found, indent=1) + "\n")
+
+    def play(self, who: str, playbook: str, *words: str, **variables: object) -> tuple[float, str]:
+        """Run a playbook of a side: seconds, and what it printed; its tasks go to a file. Raises Failed."""
+        times = FOLDER / f"tasks-{len(self.found)}-{who}.jsonl"
+        times.unlink(missing_ok=True)
+        venv = VENV if who == OURS else self.peer
+        argv = [sys.executable, "-m", "lab", "run", "--", str(venv / "bin" / "ansible-playbook"), *words, playbook]
+        argv += ["-e", json.dumps(variables)]
+        env = environment(
+            ANSIBLE_CALLBACK_PLUGINS=str(ROOT / "bench" / "callback"),
+            ANSIBLE_CALLBACKS_ENABLED="task_times",
+            BENCH_TASK_TIMES=str(times),
+            ANSIBLE_PYTHON_INTERPRETER=str(venv / "bin" / "python"),
+        )
+        if who == OURS:
+            env["ANSIBLE_COLLECTIONS_PATH"] = str(INSTALLED)
+        else:
+            env.pop("ANSIBLE_COLLECTIONS_PATH", None)
+        begin = time.monotonic()
+        done = subprocess.run(
+            argv, cwd=ROOT, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
+        seconds = time.monotonic() - begin
+        if done.returncode != 0:
+            said = done.stdout[-3000:] + done.stderr[-2000:]
+            raise Failed(f"{who}: {playbook}: exit status {done.returncode}\n{said}")
+        return seconds, done.stdout
+
+    def site(self, who: str) -> tuple[float, str]:
+        """The whole job of a side, once."""
+        namespace = NAMESPACES[who]
+        if who == OURS:
+            words = ["-e", f"@{ROOT / 'lab' / 'site.yml'}"]
+            seconds, printed = self.play(who, "stateful.petset.site", *words, petset_namespace=namespace)
+        else:
+            variables = {"peer_namespace": namespace, "lab_network": self.network}
+            seconds, printed = self.play(who, str(ROOT / "bench/peer/peer.yml"), **variables)
+        return seconds, printed
+
+    def remove(self, who: str, pairs: int = 2) -> None:
+        """Everything of a side, data included: it is the benchmark's own."""
+        namespace = NAMESPACES[who]
+        lab("kubectl", "delete", "namespace", namespace, "--ignore-not-found", "--wait=true")
+        names = [f"{namespace}-mysql-{number}" for number in range(pairs)]
+        lab("kubectl", "delete", "pv", *names, "--ignore-not-found", "--wait=true")
+        paths = f"/srv/{namespace} /srv/petset/{namespace}"
+        lab("ssh", "nfs", f"rm -f /etc/exports.d/{namespace}*; exportfs -ra; for one in {paths}; do rm -rf $one; done")
+
+    @contextmanager
+    def requests(self) -> Iterator[list[Mapping[str, Any]]]:
+        """The requests of people that reach the API meanwhile, from its audit log."""
+        begin = self.audit.stat().st_size
+        lines: list[Mapping[str, Any]] = []
+        yield lines
+        with self.audit.open("rb") as file:
+            file.seek(begin if self.audit.stat().st_size >= begin else 0)
+            for line in file.read().decode(errors="replace").splitlines():
+                event = json.loads(line)
+                if not str(event["user"].get("username", "")).startswith("system:"):
+                    lines.append(event)
+
+
+def pods_start_s(namespace: str) -> float:
+    """From the set's creation until its last pod was Ready, by the API server's clock (whole seconds)."""
+
+    def at(text: str) -> float:
+        return datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.UTC).timestamp()
+
+    made = json.loads(lab("kubectl", "-n", namespace, "get", "statefulset", "mysql", "-o", "json"))
+    pods = json.loads(lab("kubectl", "-n", namespace, "get", "pods", "-o", "json"))["items"]
+    ready = [
+        at(condition["lastTransitionTime"])
+        for pod in pods
+        if pod["metadata"]["name"].startswith("mysql-") and pod["metadata"]["name"][6:].isdigit()
+        for condition in pod["status"]["conditions"]
+        if condition["type"] == "Ready"
+    ]
+    return max(ready) - at(made["metadata"]["creationTimestamp"])
+
+
+def part_run(bench: Bench) -> None:
+    """(a), (b), (d): the whole job, first and second run, the pods' own start, and API requests."""
+    for who in (OURS, PEER):
+        bench.remove(who)
+    for number in range(bench.times):
+        say(f"run {number + 1} of {bench.times}")
+        for who in (OURS, PEER) if number % 2 == 0 else (PEER, OURS):
+            with bench.requests() as asked:
+                first_s, _printed = bench.site(who)
+            pods_s = pods_start_s(NAMESPACES[who])
+            bench.note("first", who, first_s)
+            bench.note("pods", who, pods_s)
+            bench.note("first-own", who, max(first_s - pods_s, 0.0))
+            bench.note("requests-first", who, len(asked))
+            with bench.requests() as asked:
+                second_s, printed = bench.site(who)
+            if who == OURS and "changed=0" not in printed:
+                raise Failed(f"the second run changed something:\n{printed[-2000:]}")
+            bench.note("second", who, second_s)
+            bench.note("requests-second", who, len(asked))
+            bench.note("writes-second", who, sum(_is_write(event) for event in asked))
+            bench.remove(who)
+
+
+def _is_write(event: Mapping[str, Any]) -> bool:
+    """Whether a request changes objects: exec, port-forward and reviews of rights do not, though they are 'create'."""
+    target = event.get("objectRef") or {}
+    if target.get("subresource") in ("exec", "portforward") or str(target.get("resource", "")).endswith("reviews"):
+        return False
+    return event["verb"] in WRITES
+
+
+def part_pairs(bench: Bench, counts: Sequence[int]) -> None:
+    """(c): export, volume and claim alone, for a growing number of pets."""
+    for count in counts:
+        for number in range(bench.times):
+            say(f"{count} pairs, {number + 1} of {bench.times}")
+            for who in (OURS, PEER) if number % 2 == 0 else (PEER, OURS):
+                for which in ("first", "second"):
+                    if who == OURS:
+                        namespace: dict[str, object] = {"petset_namespace": NAMESPACES[who], "petset_replicas": count}
+                        words = ["-e", f"@{ROOT / 'lab' / 'site.yml'}"]
+                        seconds, _printed = bench.play(who, str(ROOT / "bench/storage.yml"), *words, **namespace)
+                    else:
+                        variables = {
+                            "peer_namespace": NAMESPACES[who],
+                            "peer_pets": count,
+                            "lab_network": bench.network,
+                        }
+                        playbook = str(ROOT / "bench/peer/peer.yml")
+                        seconds, _printed = bench.play(who, playbook, "--tags", "storage", **variables)
+                    bench.note(f"pair-{which}-{count}", who, seconds / count)
+                bench.remove(who, count)
+
+
+def part_lab(bench: Bench) -> None:
+    """The lab's own figures: a second lab beside this one, so that nobody's is taken down."""
+    for _number in range(bench.times):
+        try:
+            begin = time.monotonic()
+            lab("up", "--name", "bench")
+            bench.note("lab-up", OURS, time.monotonic() - begin)
+            begin = time.monotonic()
+            lab("up", "--name", "bench")
+            bench.note("lab-again", OURS, time.monotonic() - begin)
+            status = json.loads(lab("status", "--name", "bench", "--json"))
+            bench.note("lab-memory", OURS, sum(one["memory_mib"] for one in [*status["machines"], *status["parts"]]))
+            lab("power-off", "--name", "bench", "node-1")
+            begin = time.monotonic()
+            lab("power-on", "--name", "bench", "node-1")
+            bench.note("lab-power-on", OURS, time.monotonic() - begin)
+        finally:
+            lab("down", "--name", "bench")
+
+
+def about() -> dict[str, str]:
+    """Where and when."""
+    memory_kib = int(Path("/proc/meminfo").read_text().split()[1])
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    load = os.getloadavg()
+    return {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "machine": f"{os.cpu_count()} cores ({model}), {memory_kib // 1048576} GiB; the lab's machines are on it too",
+        "load at the end": f"{load[0]:.1f} (1 min), {load[2]:.1f} (15 min)",
+    }
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure; the exit status says whether all came to its end, not whether goals were met."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--times", type=int, default=3, help="rounds of each part (default 3)")
+    parser.add_argument("--parts", default="lab,pairs,run", help="which parts, comma between (default all)")
+    parser.add_argument("--pairs", default="2,10,30", help="numbers of pairs (default 2,10,30)")
+    args = parser.parse_args(argv)
+    try:
+        bench = Bench(args.times)
+        for part in args.parts.split(","):
+            say(f"##### {part}")
+            if part == "run":
+                part_run(bench)
+            elif part == "pairs":
+                part_pairs(bench, [int(word) for word in args.pairs.split(",")])
+            elif part == "lab":
+                part_lab(bench)
+            else:
+                raise Failed(f"no part named {part}; there are lab, pairs and run")
+    except Failed as failure:
+        say(f"bench: {failure}")
+        return 1
+    page = render_page(bench.found, about())
+    (ROOT / "docs" / "bench.md").write_text(page)
+    say(page)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
