@@ -227,7 +227,11 @@ def _hold(look: _Look, lease: Lease) -> str:
     role = "opening"
     if server.open:
         role = "writer"
-        if not look.fresh and (memory.renewed_s != NEVER or memory.restart_tried):
+        # An agent that was restarted beside an open mysqld may try once to renew what is still its own.
+        trying = memory.renewed_s == NEVER and (
+            not memory.restart_tried or (look.seen.lease_busy and now_s - memory.put_started_s < settings.renew_s)
+        )
+        if not look.fresh and not trying:
             look.reasons.append("the lease could not be renewed in time")
             look.sql(Close("the lease could not be renewed in time"))
             role = "opening"
@@ -382,7 +386,7 @@ def _feed(look: _Look) -> None:
 
 
 def _follow(look: _Look, lease: Lease, *, may_take: bool) -> str:
-    settings, server = look.settings, look.server
+    server = look.server
     together = may_take and lease.mode == SPREAD and _may_write_too(look, lease)
     if server.open and not together:
         look.reasons.append(f"{lease.holder or 'nobody'} holds the lease")
