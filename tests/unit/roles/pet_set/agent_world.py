@@ -29,10 +29,14 @@ class Violation(AssertionError):
 
 @dataclass(slots=True)
 class Waiter:
-    """A commit that waits for its acknowledgement. ``client`` False: nobody is there any more to be told."""
+    """A commit that waits for its acknowledgement. ``client`` False: nobody is there any more to be told.
+
+    ``own``: the agent's, whose sessions are not ended when the pet is closed.
+    """
 
     gtid: int
     client: bool
+    own: bool
     done: Callable[[], None]
 
 
@@ -103,6 +107,8 @@ class Pet:
     polled_s: float = 0.0
     decision: Decision | None = None
     api_cut: bool = False
+    unwell_s: float = 0.0
+    """When its agent or its mysqld was last stopped."""
 
 
 class World:
@@ -168,13 +174,15 @@ class World:
             done()
 
         if mysql.semi_source:
-            mysql.waiting.append(Waiter(gtid, True, told))
+            mysql.waiting.append(Waiter(gtid, True, not client, told))
         else:
             mysql.executed.add(gtid)
             told()
 
     def acknowledge(self, pet: Pet, gtid: int) -> None:
         self.acked.add(gtid)
+        if self.record.mode == m.SPREAD:
+            return
         for other in self.pets:
             if other is not pet and other.mysql.open and self.record.holder == other.name:
                 raise Violation(f"{pet.name} acknowledges while {other.name} is the open holder")
@@ -186,7 +194,7 @@ class World:
         match action:
             case m.Close():
                 for waiter in mysql.waiting:
-                    waiter.client = False
+                    waiter.client = waiter.own
                 mysql.open = False
                 mysql.semi_source = False
                 mysql.release()
@@ -216,6 +224,10 @@ class World:
         lost = self.acked - pet.mysql.executed
         if self.record.holder == pet.name and lost:
             raise Violation(f"{pet.name} opens without {sorted(lost)[:5]}")
+        for other in self.pets:
+            # An agent that could act has closed its own by now; one that could not is kept from acknowledging.
+            if other is not pet and other.mysql.open and self.now_s - other.unwell_s > other.settings.lease_s:
+                raise Violation(f"{pet.name} opens while {other.name} is open")
 
     def look(self, pet: Pet) -> None:
         mysql = pet.mysql
@@ -332,6 +344,7 @@ class World:
             pet.sql = None
             if pet.agent_up:
                 self.look(pet)
+                pet.tick_s = self.now_s
 
     def tick(self, pet: Pet) -> None:
         if not pet.agent_up or self.now_s < pet.tick_s:
@@ -404,6 +417,8 @@ class World:
     def step(self, *, write: bool = True) -> None:
         self.now_s = round(self.now_s + STEP_S, 3)
         for pet in self.pets:
+            if not pet.agent_up or pet.mysql.paused:
+                pet.unwell_s = self.now_s
             self.revive(pet)
             self.api(pet)
             self.statements(pet)

@@ -41,9 +41,9 @@ from .model import (
 SPREAD_TIMEOUT_MS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Memory:
-    """What one decision leaves to the next.
+    """What one decision leaves to the next; only a decision's own copy is ever changed.
 
     ``lease_changed_s``  when this agent first saw the present version of the lease
     ``renewed_s``        start of the last good write with this pet as the holder
@@ -112,7 +112,8 @@ class _Look:
         return self.now_s - self.memory.renewed_s < self.settings.fence_s
 
     def remember(self, **changes: object) -> None:
-        self.memory = replace(self.memory, **changes)  # type: ignore[arg-type]
+        for name, value in changes.items():
+            setattr(self.memory, name, value)
 
     def sql(self, action: Action) -> bool:
         """Ask for a statement, if mysqld answers and does nothing else for us now. One at a time."""
@@ -140,7 +141,7 @@ class _Look:
 
 def decide(settings: Settings, seen: Observation, memory: Memory, now_s: float) -> Decision:
     """The next actions, with the answers for the proxies."""
-    look = _Look(settings, seen, memory, now_s, [], [])
+    look = _Look(settings, seen, replace(memory), now_s, [], [])
     _remember(look)
     lease = seen.lease
     if lease is None:
@@ -486,7 +487,7 @@ def _run_channel(look: _Look) -> None:
     elif (channel.io == "off" or not channel.applier) and _may_start(look):
         _start_channel(look, applier_only=False)
     elif not channel.running:
-        look.reasons.append(f"the channel is {channel.io}")
+        look.reasons.append(f"the channel is {channel.io}{': ' if channel.error else ''}{channel.error}")
 
 
 def _may_start(look: _Look) -> bool:
