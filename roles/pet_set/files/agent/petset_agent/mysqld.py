@@ -91,7 +91,7 @@ class Database:
         return pymysql.connect(
             unix_socket=self._socket_path,
             user=USER,
-            password=self._password_file.read_text(encoding="utf-8"),
+            password=self._password_file.read_bytes(),  # text would be taken for Latin-1
             connect_timeout=int(LIMIT_S),
             read_timeout=read_limit_s,
             write_timeout=LIMIT_S,
@@ -105,7 +105,7 @@ class Database:
         """Forget the connection."""
         if self._connection is not None:
             with contextlib.suppress(Exception):
-                self._connection._force_close()
+                self._connection.close()
         self._connection = None
 
     def _query(self, statement: str, values: Iterable[Any] = ()) -> list[dict[str, Any]]:
@@ -113,7 +113,7 @@ class Database:
             before = self._stamp()
             connection = self.connect()
             if self._stamp() != before:
-                connection._force_close()
+                connection.close()
                 raise pymysql.err.OperationalError(2013, "mysqld was started anew in between")
             self._connection, self.incarnation = connection, before
             self._snapshots.clear()
