@@ -28,6 +28,7 @@ from ansible_collections.stateful.petset.plugins.modules import pet_set, pet_set
 from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock, FakeCluster
 from ansible_collections.stateful.petset.tests.unit.fakes.module import FakeModule, checked
 from ansible_collections.stateful.petset.tests.unit.fakes.pets import (
+    AGENT_FILES,
     BOOT_FILES,
     Controller,
     claim_of,
@@ -50,7 +51,8 @@ class World:
         self.partial: dict[str, Any] = {}
 
     def run(self, *, check: bool = False, diff: bool = False, **options: Any) -> dict[str, Any]:
-        given = {"set": "mysql", "image": "mysql:8.4", "boot_files": BOOT_FILES, "wait_timeout": 120, **options}
+        given = {"set": "mysql", "image": "mysql:8.4", "boot_files": BOOT_FILES, "wait_timeout": 120}
+        given = {"agent_files": AGENT_FILES, **given, **options}
         return self._run(pet_set.argument_spec(), _pet_set.run_pet_set, given, check, diff)
 
     def info(self, **options: Any) -> dict[str, Any]:

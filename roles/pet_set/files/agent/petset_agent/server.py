@@ -37,6 +37,8 @@ def answer(view: View, path: str, now_s: float) -> tuple[int, str, str]:
     """
     until_s = {"/writer": view.writer_until_s, "/reader": view.reader_until_s, "/healthz": view.healthy_until_s}
     current = now_s - view.decided_s <= view.stale_s
+    if path == "/livez":
+        return 200 if current else 503, "text/plain; charset=utf-8", "ok\n" if current else "the loop hangs\n"
     if path in until_s:
         good = current and now_s < until_s[path]
         why = "; ".join(view.reasons) or ("no" if current else "")
