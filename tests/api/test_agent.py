@@ -136,7 +136,24 @@ def test_stopped_follower_is_dropped_and_commits_go_on(rig: Rig) -> None:
     check_rows(rig, client)
 
 
-def test_writer_that_loses_the_api_closes_itself(rig: Rig) -> None:
+def test_both_crash_and_come_back_with_every_row(rig: Rig) -> None:
+    with Client(rig) as client:
+        rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
+        for pet in rig.pets:
+            assert pet.mysqld is not None
+            pet.mysqld.kill()
+        for pet in rig.pets:
+            assert pet.mysqld is not None
+            pet.mysqld.wait()
+            pet.start_mysqld()
+        count = len(client.acked)
+        rig.wait(lambda: len(client.acked) > count + 10, 20, "rows are acknowledged again")
+        rig.wait(lambda: len(rig.lease()[1]) == 2, 20, "both are in-sync again")
+    check_rows(rig, client)
+    assert rig.lease()[0] == "mysql-1", "the last writer has everything, also what nobody has acknowledged"
+
+
+def test_a_writer_whose_agent_is_stopped_is_replaced_and_closed(rig: Rig) -> None:
     writer = rig.pets[1]
     assert writer.agent is not None
     writer.agent.send_signal(signal.SIGSTOP)

@@ -183,7 +183,7 @@ def test_the_second_run_writes_nothing_and_asks_little(world: World) -> None:
         min_ready=0,
     )
     assert first["changed"]
-    assert len(world.writes()) == 11
+    assert len(world.writes()) == 12
     again: dict[str, Any] = {
         "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}},
         "tolerations": [{"key": "db", "value": "x", "effect": "NoSchedule"}],

@@ -92,7 +92,6 @@ class Place:
             "petset_service": self.service,
             "petset_replicas": self.replicas,
             "petset_image": "registry.lab:5000/mysql:9.7",
-            "petset_agent_image": "registry.lab:5000/python:3",
             # the lab's nodes are small and may carry other sets: little is asked for, more is allowed
             "pet_set_resources": {"requests": {"cpu": "50m", "memory": "100Mi"}, "limits": {"memory": "1Gi"}},
             "petset_wait_timeout": 240,

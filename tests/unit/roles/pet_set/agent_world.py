@@ -58,7 +58,6 @@ class MySQL:
     linked: bool = False
     acks: int = 0
     back_s: float = 0.0
-    cut_since_s: float | None = None
 
     def history(self) -> set[int]:
         return self.executed | self.relay
@@ -143,7 +142,7 @@ class World:
         for pet in self.pets:
             mysql, source = pet.mysql, self.source_of(pet).mysql
             if self.connected(pet):
-                mysql.linked, mysql.cut_since_s = True, None
+                mysql.linked = True
                 mysql.relay |= source.executed - mysql.executed
                 for waiter in list(source.waiting):
                     if waiter.gtid not in mysql.executed:
@@ -154,10 +153,9 @@ class World:
                         source.acks += 1
                         if waiter.client:
                             waiter.done()
-            elif mysql.linked:
+            elif not (mysql.up and source.up and mysql.io):
                 # A silent cut leaves the dump thread; an end that died does not.
-                if not mysql.up or not source.up or not mysql.io or pet.mysql.starts < 0:
-                    mysql.linked = False
+                mysql.linked = False
             if mysql.up and not mysql.paused and mysql.sql and mysql.relay:
                 many = self.random.randint(0, len(mysql.relay))
                 for gtid in sorted(mysql.relay)[:many]:

@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.roles.pet_set.agent_world import World, m
 from tests.unit.roles.pet_set.agent_world import Violation as Broken
+from tests.unit.roles.pet_set.agent_world import World, m
 
 import petset_agent.decide as decide_module  # isort: skip
 
-SCHEDULES = int(os.environ.get("PETSET_AGENT_SCHEDULES", "400"))
+SCHEDULES = int(os.environ.get("PETSET_AGENT_SCHEDULES", "300"))
 PAUSES_S = (0.3, 1.0, 2.5, 4.0, 8.0)
 Fault = Callable[[World, int, float], None]
 

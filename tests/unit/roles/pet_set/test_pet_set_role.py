@@ -14,8 +14,8 @@ from ansible_collections.stateful.petset.plugins.modules import pet_set
 ROLES = Path(__file__).parents[4] / "roles"
 # Not for users, or parts of the connection that are set by variables of the environment.
 NOT_IN_THE_ROLE = {
-    "boot_files", "agent_files", "username", "password", "client_cert", "client_key", "proxy", "no_proxy", "proxy_headers",
-    "impersonate_user", "impersonate_groups",
+    "boot_files", "agent_files", "username", "password", "client_cert", "client_key", "proxy", "no_proxy",
+    "proxy_headers", "impersonate_user", "impersonate_groups",
 }  # fmt: skip
 # Nothing has another spelling in variables, which cannot be left out of a task by themselves.
 EMPTY_FOR_NONE = ("", {}, None)

@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Without the text."""
         self._answer(body=False)
 
-    do_OPTIONS = do_HEAD  # noqa: N815 - http.server's name
+    do_OPTIONS = do_GET  # noqa: N815 - http.server's name
 
     def _answer(self, *, body: bool) -> None:
         status, kind, text = answer(self.server.look(), self.path.partition("?")[0], time.monotonic())
