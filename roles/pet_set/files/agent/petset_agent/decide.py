@@ -39,6 +39,8 @@ from .model import (
 
 # In spread mode a commit waits at most this long for the other master.
 SPREAD_TIMEOUT_MS = 10_000
+# Commits that have waited this long may wait for a commit of our own, see _keep_members.
+_UNSTICK_S = 0.4
 
 
 @dataclass(slots=True)
@@ -310,7 +312,7 @@ def _keep_members(look: _Look, lease: Lease) -> None:
         return
     if alone:
         _add_member(look, lease)
-    elif memory.stuck_since_s is not None and now_s - memory.stuck_since_s > 0.4:
+    elif memory.stuck_since_s is not None and now_s - memory.stuck_since_s > _UNSTICK_S:
         # What was applied from the peer is acknowledged by nobody, until a commit of our own is.
         _marker(look)
     _feed(look)
@@ -423,6 +425,8 @@ def _write_too(look: _Look, lease: Lease) -> str:
         if server.channel.running:
             look.sql(Open(lease.asked_s + look.settings.fence_s))
         return "follower"
+    if look.memory.stuck_since_s is not None and look.now_s - look.memory.stuck_since_s > _UNSTICK_S:
+        _marker(look)
     return "co-writer"
 
 

@@ -221,7 +221,7 @@ class PeerAsker:
     def _take(self, said: Any, asked_s: float) -> None:
         with self._lock:
             before = self._raw
-            if said["name"] != before.peer.name or not said["current"]:
+            if said["name"] != before.peer.name or not said["current"] or not said["looked"]:
                 return
             self._raw = RawPeer(
                 replace(
@@ -330,6 +330,8 @@ class Agent:
             "name": settings.me,
             "ordinal": settings.ordinal,
             "role": decision.role,
+            # False: just started, the server may be well all the same.
+            "looked": bool(look.facts or look.error),
             "alive": now_s < healthy_until_s,
             "incarnation": server.incarnation,
             "gtid_executed": server.executed,
