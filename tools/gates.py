@@ -128,7 +128,11 @@ def gate_mypy() -> str:
         count += len(names)
     for folder in sorted({str(Path(n).parent) for n in python_files("roles/") if "/files/" in n}):
         inside = [n for n in python_files(f"{folder}/") if str(Path(n).parent) == folder]
-        run(["mypy", f"--config-file={ROOT / 'pyproject.toml'}", *[Path(n).name for n in inside]], cwd=tree / folder)
+        if f"{folder}/__init__.py" in inside:
+            words, where = ["-p", Path(folder).name], tree / Path(folder).parent
+        else:
+            words, where = [Path(n).name for n in inside], tree / folder
+        run(["mypy", f"--config-file={ROOT / 'pyproject.toml'}", *words], cwd=where)
         count += len(inside)
     return f"{count} files"
 

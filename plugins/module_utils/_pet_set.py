@@ -5,19 +5,23 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import secrets
 import string
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible.module_utils.basic import missing_required_lib
+
 from ._core import kinds
+from ._core.agent import render_zip
 from ._core.certificates import certificate_names
-from ._core.errors import AlreadyExists, Conflict
+from ._core.errors import AlreadyExists, Conflict, Forbidden
 from ._core.kinds import ObjectRef
-from ._core.manifests import ANNOTATION_NOT_AFTER, PetSetSpec
+from ._core.manifests import AGENT_ZIP, ANNOTATION_AGENT_HASH, ANNOTATION_NOT_AFTER, PetSetSpec
 from ._core.names import claim_name
 from ._core.pet_probe import judge_probes
 from ._core.pet_set_spec import parse_adopt, parse_identity, parse_passwords, parse_spec
@@ -25,8 +29,9 @@ from ._core.pods import Pod, parse_ordinal
 from ._core.secrets_plan import TLS_KEYS
 from ._core.set_steps import Observed, Options, Plan, Step, combine_refusals, is_own, render_diff
 from ._core.statefulset import SetView, decide_readiness, parse_statefulset, plan_healing
-from ._core.statefulset_plan import plan_absent, plan_known_pets, plan_pet_set
+from ._core.statefulset_plan import is_kept, plan_absent, plan_known_pets, plan_pet_set
 from ._core.status_table import render_table
+from ._io.agent import read_pymysql
 from ._io.clock import Deadline
 from ._io.kube import KubeClient
 from ._io.openssl import make_certificates
@@ -51,6 +56,8 @@ from ._io.wait import Judgement, wait_until
 from ._module import Module, mask_secret, progress_of
 
 Partial = MutableMapping[str, Any]
+
+_missing_library: Callable[[str], str] = missing_required_lib
 
 # Long enough that nobody guesses it, short enough for a replication channel (32 bytes).
 PASSWORD_CHARACTERS = 28
@@ -114,6 +121,7 @@ def _run_present(module: Module, client: KubeClient, partial: Partial) -> Mappin
         for value in masked.values():
             mask_secret(module, value)
         spec = replace(wish.spec, known_pets=known_pets_of(observed, wish.spec))
+        spec = _with_zip(module, spec, observed)
         plan = plan_pet_set(spec, observed, wish.options)
         if plan.refusals:
             raise combine_refusals(spec.name, plan.refusals)
@@ -137,6 +145,22 @@ def _run_present(module: Module, client: KubeClient, partial: Partial) -> Mappin
     if module.params["wait"]:
         result.update(_wait_ready(module, client, spec, partial, tuple(masked.values())))
     return result
+
+
+def _with_zip(module: Module, spec: PetSetSpec, observed: Observed) -> PetSetSpec:
+    """The spec with the agent's zip: the one that is there while the agent's sources are the same, else a new one."""
+    agent = spec.agent
+    if agent is None:
+        return spec
+    live = observed.objects.get(ObjectRef(kinds.CONFIG_MAP, spec.agent_config_map, spec.namespace)) or {}
+    there = str((live.get("binaryData") or {}).get(AGENT_ZIP, ""))
+    notes = (live.get("metadata") or {}).get("annotations") or {}
+    if not there or notes.get(ANNOTATION_AGENT_HASH) != agent.hash:
+        library = read_pymysql()
+        if library is None:
+            module.fail_json(msg=_missing_library("PyMySQL"))
+        there = base64.b64encode(render_zip(agent.files, library)).decode()
+    return replace(spec, agent=replace(agent, zip_b64=there))
 
 
 def _apply(module: Module, client: KubeClient, spec: PetSetSpec, plan: Plan, partial: Partial) -> None:
@@ -272,7 +296,7 @@ def _run_absent(module: Module, client: KubeClient, partial: Partial) -> Mapping
     result: dict[str, Any] = {
         "changed": bool(plan.steps),
         "actions": partial["actions"],
-        "kept": _kept(spec, observed),
+        "kept": _kept(spec, observed) + _kept_lease(client, spec),
         "warnings": list(plan.warnings),
     }
     if module._diff:
@@ -297,8 +321,16 @@ def _kept(spec: PetSetSpec, observed: Observed) -> list[str]:
         str(ObjectRef(kinds.PERSISTENT_VOLUME_CLAIM, name, spec.namespace))
         for name in sorted(claims, key=lambda name: parse_ordinal(name) or 0)
     ]
-    stays = (kinds.SECRET, kinds.CONFIG_MAP)
-    return kept + [str(ref) for ref, live in observed.objects.items() if ref.kind in stays and live is not None]
+    return kept + [str(ref) for ref, live in observed.objects.items() if is_kept(ref, spec) and live is not None]
+
+
+def _kept_lease(client: KubeClient, spec: PetSetSpec) -> list[str]:
+    """The Lease stays as well: it says which pets have every acknowledged write."""
+    try:
+        live = client.get(kinds.LEASE, spec.lease, spec.namespace)
+    except Forbidden:
+        return []
+    return [str(ObjectRef(kinds.LEASE, spec.lease, spec.namespace))] if live is not None else []
 
 
 def _wait_gone(module: Module, client: KubeClient, spec: PetSetSpec) -> dict[str, Any]:

@@ -32,7 +32,8 @@ options:
     description:
       - V(present) makes the set as described.
       - V(absent) deletes its objects. Claims, volumes, data, the Secrets (the data needs its passwords), the ConfigMap
-        (it records which pets have data) and the namespace stay. The task waits until the pods are gone.
+        that records which pets have data, the Lease that records which of them has every acknowledged write, and the
+        namespace stay. The task waits until the pods are gone.
     type: str
     choices: [present, absent]
     default: present
@@ -63,6 +64,30 @@ options:
     description:
       - The pets' start-up program, file name to text. The role P(stateful.petset.pet_set#role) brings it.
       - Required for O(state=present). A change of it rolls the pets.
+    type: dict
+  agent:
+    description:
+      - The agent beside each C(mysqld), a sidecar. It decides, by a Lease in the API, which pet may be written to.
+    type: dict
+    default: {}
+    suboptions:
+      enabled:
+        description: Whether there is one. Without it no pet is ever opened for writing by itself.
+        type: bool
+        default: true
+      image:
+        description: Any image with C(python3), 3.11 or later.
+        type: str
+        default: python:3.13-slim
+      resources:
+        description: What the agent asks for and may use, with V(requests) and V(limits) as in a pod.
+        type: dict
+        default: {requests: {cpu: 50m, memory: 64Mi}, limits: {memory: 128Mi}}
+  agent_files:
+    description:
+      - The agent's sources, file name to text. The role P(stateful.petset.pet_set#role) brings them.
+      - Required for O(state=present), unless O(agent.enabled=false). A change of them rolls the pets; another PyMySQL
+        where the module runs does not.
     type: dict
   service:
     description: Name of the governing service, by which pets find each other as C(<pet>.<service>).
@@ -304,6 +329,7 @@ seealso:
   - module: stateful.petset.pet_volume
   - module: stateful.petset.pet_set_info
 requirements:
+  - PyMySQL, unless O(agent.enabled=false). It goes into the agent's zip.
   - openssl, unless O(tls_secret) is given or the certificate is there already
 author:
   - stateful.petset contributors (@stateful-petset)
@@ -315,6 +341,7 @@ EXAMPLES = r"""
     set: mysql
     image: mysql:8.4
     boot_files: "{{ start_up_program }}"
+    agent_files: "{{ sources_of_the_agent }}"
     capacity: 10Gi
     resources:
       requests: {cpu: 500m, memory: 2Gi}
@@ -428,6 +455,19 @@ def argument_spec() -> dict[str, Any]:
         image_pull_policy={"type": "str", "choices": ["Always", "IfNotPresent", "Never"], "default": "IfNotPresent"},
         image_pull_secrets={"type": "list", "elements": "str", "default": [], "no_log": False},
         boot_files={"type": "dict"},
+        agent={
+            "type": "dict",
+            "default": {},
+            "options": {
+                "enabled": {"type": "bool", "default": True},
+                "image": {"type": "str", "default": "python:3.13-slim"},
+                "resources": {
+                    "type": "dict",
+                    "default": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
+                },
+            },
+        },
+        agent_files={"type": "dict"},
         service={"type": "str", "default": "db"},
         client_service={
             "type": "dict",

@@ -24,7 +24,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.manifests im
 from ansible_collections.stateful.petset.plugins.module_utils._io.kube import KubeClient
 from ansible_collections.stateful.petset.plugins.modules import pet_set
 from ansible_collections.stateful.petset.tests.unit.fakes.module import FakeModule, checked
-from ansible_collections.stateful.petset.tests.unit.fakes.pets import BOOT_FILES, server_uuid, spec_with
+from ansible_collections.stateful.petset.tests.unit.fakes.pets import AGENT_FILES, BOOT_FILES, server_uuid, spec_with
 
 from tests.api.cluster import ADMIN_TOKEN, Cluster
 from tests.api.conftest import client_for
@@ -139,6 +139,7 @@ class World:
 
     def run(self, *, check: bool = False, **options: Any) -> dict[str, Any]:
         given = {"set": "mysql", "namespace": self.namespace, "image": "mysql:8.4", "boot_files": BOOT_FILES}
+        given["agent_files"] = AGENT_FILES
         module = FakeModule(checked(pet_set.argument_spec(), {**given, "wait_timeout": 60, **options}), check, True)
         self.client = client_for(self.api, ADMIN_TOKEN)
         self._position = self.api.audit_position()
@@ -182,7 +183,7 @@ def test_the_second_run_writes_nothing_and_asks_little(world: World) -> None:
         min_ready=0,
     )
     assert first["changed"]
-    assert len(world.writes()) == 11
+    assert len(world.writes()) == 12
     again: dict[str, Any] = {
         "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}},
         "tolerations": [{"key": "db", "value": "x", "effect": "NoSchedule"}],

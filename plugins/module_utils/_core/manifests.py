@@ -14,9 +14,10 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from .agent import hash_agent
 from .names import LABEL_SET, PREFIX, own_labels
 
 Json = Any
@@ -25,11 +26,15 @@ Manifest = dict[str, Any]
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
 COMPONENT_PET: Final = "pet"
 ANNOTATION_CONFIG_HASH: Final = f"{PREFIX}/config-hash"
+ANNOTATION_AGENT_HASH: Final = f"{PREFIX}/agent-hash"
 ANNOTATION_NOT_AFTER: Final = f"{PREFIX}/certificate-not-after"
 KNOWN_PETS_KEY: Final = "known-pets"
 MYSQL_CONTAINER: Final = "mysqld"
 PREPARE_CONTAINER: Final = "prepare"
+AGENT_CONTAINER: Final = "agent"
+AGENT_ZIP: Final = "agent.zip"
 PORT: Final = 3306
+AGENT_PORT: Final = 8008
 # Where the pet's start-up program looks; the program is the collection's own, so these are no options.
 BOOT_PATH: Final = "/petset/boot"
 SECRET_PATH: Final = "/petset/secret"  # noqa: S105
@@ -37,6 +42,10 @@ TLS_PATH: Final = "/petset/tls"
 RUN_PATH: Final = "/petset/run"
 SCRATCH_PATH: Final = "/petset/scratch"
 VOLUME_PATH: Final = "/var/lib/petset"
+AGENT_PATH: Final = "/petset/agent"
+API_PATH: Final = "/petset/api"
+# The kubelet renews a token when 80 % of its time is over; the agent reads it anew for each request.
+_TOKEN_S: Final = 3600
 # Without fsGroup (kubelet cannot apply one to NFS) files of Secrets are root's, and the pet is not root. Nobody else
 # lives in these containers.
 _READABLE: Final = 0o444
@@ -73,6 +82,25 @@ class Probes:
 
 
 @dataclass(frozen=True, slots=True)
+class Agent:
+    """The agent beside each mysqld.
+
+    ``files``    its sources, ``petset_agent/<name>.py`` to text
+    ``zip_b64``  the zip of them and PyMySQL as it stands in the ConfigMap
+    """
+
+    image: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    zip_b64: str = ""
+    resources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def hash(self) -> str:
+        """Another one when the pets have to be rolled to run it."""
+        return hash_agent(self.files)
+
+
+@dataclass(frozen=True, slots=True)
 class PetSetSpec:
     """What the user wants, checked. Names are valid, quantities are quantities, texts are texts.
 
@@ -82,7 +110,7 @@ class PetSetSpec:
     ``durability``      full or relaxed: whether user_config may weaken what an acknowledged write relies on
     ``partition``       None with the strategy OnDelete
     ``fs_group``        None for NFS, where kubelet cannot apply it; needed for block volumes
-    ``role_rules``      what the pets may do in the API; nothing, unless an agent runs beside them
+    ``agent``           None: nothing runs beside mysqld, and nobody decides which pet may be written to
     ``pod_labels`` and ``pod_annotations`` are the user's; a change of them rolls the pets
     """
 
@@ -125,7 +153,30 @@ class PetSetSpec:
     priority_class: str = ""
     create_namespace: bool = False
     namespace_labels: Mapping[str, str] = field(default_factory=dict)
-    role_rules: tuple[Mapping[str, Json], ...] = ()
+    agent: Agent | None = None
+
+    @property
+    def role_rules(self) -> tuple[Mapping[str, Json], ...]:
+        """What the pets may do in the API: nothing, or what the agent needs for its Lease."""
+        if self.agent is None:
+            return ()
+        rule = {
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "resourceNames": [self.lease],
+            "verbs": ["get", "update", "patch"],
+        }
+        return (rule,)
+
+    @property
+    def lease(self) -> str:
+        """Name of the Lease, the record of the writer and of the pets that have every acknowledged write."""
+        return self.name
+
+    @property
+    def agent_config_map(self) -> str:
+        """Name of the ConfigMap with the agent's zip."""
+        return f"{self.name}-agent"
 
     @property
     def selector(self) -> dict[str, str]:
@@ -164,6 +215,7 @@ def render_objects(spec: PetSetSpec) -> tuple[Manifest, ...]:
         render_role(spec),
         render_role_binding(spec),
         render_config_map(spec),
+        *([render_agent_config_map(spec, spec.agent)] if spec.agent is not None else []),
         render_governing_service(spec),
     ]
     if spec.client_service is not None:
@@ -247,6 +299,16 @@ def render_config_map(spec: PetSetSpec) -> Manifest:
     }
 
 
+def render_agent_config_map(spec: PetSetSpec, agent: Agent) -> Manifest:
+    """The agent's zip."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _metadata(spec, spec.agent_config_map, {ANNOTATION_AGENT_HASH: agent.hash}),
+        "binaryData": {AGENT_ZIP: agent.zip_b64},
+    }
+
+
 def _boot_data(spec: PetSetSpec) -> dict[str, str]:
     return {**{name: spec.boot_files[name] for name in sorted(spec.boot_files)}, "user.cnf": spec.user_config}
 
@@ -278,6 +340,9 @@ def config_hash(spec: PetSetSpec) -> str:
 
 def render_governing_service(spec: PetSetSpec) -> Manifest:
     """The headless service that gives each pet its name, also while it is not ready: peers meet before that."""
+    ports: list[Manifest] = [{"name": "db", "port": PORT, "protocol": "TCP", "targetPort": "mysql"}]
+    if spec.agent is not None:
+        ports.append({"name": "agent", "port": AGENT_PORT, "protocol": "TCP", "targetPort": "agent"})
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -287,7 +352,7 @@ def render_governing_service(spec: PetSetSpec) -> Manifest:
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
             "selector": spec.selector,
-            "ports": [{"name": "db", "port": PORT, "protocol": "TCP", "targetPort": "mysql"}],
+            "ports": ports,
         },
     }
 
@@ -384,6 +449,7 @@ def _render_template(spec: PetSetSpec) -> Manifest:
                 **spec.pod_annotations,
                 "kubectl.kubernetes.io/default-container": MYSQL_CONTAINER,
                 ANNOTATION_CONFIG_HASH: config_hash(spec),
+                **({ANNOTATION_AGENT_HASH: spec.agent.hash} if spec.agent is not None else {}),
             },
         },
         "spec": _render_pod(spec),
@@ -435,6 +501,9 @@ def _render_pod(spec: PetSetSpec) -> Manifest:
             {"name": "scratch", "emptyDir": {}},
         ],
     }
+    if spec.agent is not None:
+        pod["initContainers"].append(_render_agent(spec, spec.agent))
+        pod["volumes"] += _render_agent_volumes(spec)
     if spec.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in spec.image_pull_secrets]
     if spec.node_selector:
@@ -444,6 +513,60 @@ def _render_pod(spec: PetSetSpec) -> Manifest:
     if spec.priority_class:
         pod["priorityClassName"] = spec.priority_class
     return pod
+
+
+def _render_agent(spec: PetSetSpec, agent: Agent) -> Manifest:
+    """The agent, a sidecar: it starts before mysqld and ends after it, so that the lease is handed back.
+
+    It sees one password of the Secret, mysqld's socket and, as the only container, a token for the API.
+    """
+    mounts = ((AGENT_PATH, "agent"), (SECRET_PATH, "agent-secret"), (API_PATH, "api"), (RUN_PATH, "run"))
+    own = {"PETSET_SET", "PETSET_SERVICE", "PETSET_MASTERS", "PETSET_NAMESPACE", "PETSET_POD"}
+    container: Manifest = {
+        "name": AGENT_CONTAINER,
+        "image": agent.image,
+        "imagePullPolicy": spec.image_pull_policy,
+        "restartPolicy": "Always",
+        "command": ["python3", f"{AGENT_PATH}/{AGENT_ZIP}"],
+        "env": [one for one in _render_env(replace(spec, env={})) if one["name"] in own],
+        "ports": [{"name": "agent", "containerPort": AGENT_PORT, "protocol": "TCP"}],
+        # Only whether its loop runs: a mysqld that is down is no reason to start the agent anew.
+        "livenessProbe": {
+            "httpGet": {"path": "/livez", "port": "agent", "scheme": "HTTP"},
+            "periodSeconds": 5,
+            "timeoutSeconds": 2,
+            "failureThreshold": 3,
+            "successThreshold": 1,
+        },
+        "securityContext": _render_container_security(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{"name": name, "mountPath": path, "readOnly": True} for path, name in mounts],
+    }
+    if agent.resources:
+        container["resources"] = {kind: dict(amounts) for kind, amounts in agent.resources.items() if amounts}
+    return container
+
+
+def _render_agent_volumes(spec: PetSetSpec) -> list[Manifest]:
+    password = [{"key": "agent-password", "path": "agent-password"}]
+    sources: list[Manifest] = [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": _TOKEN_S}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+    ]
+    return [
+        {"name": "agent", "configMap": {"name": spec.agent_config_map, "defaultMode": _READABLE}},
+        {"name": "agent-secret", "secret": {"secretName": spec.secret, "defaultMode": _READABLE, "items": password}},
+        {"name": "api", "projected": {"defaultMode": _READABLE, "sources": sources}},
+    ]
+
+
+def _render_container_security() -> Manifest:
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+    }
 
 
 def _render_pod_security(spec: PetSetSpec) -> Manifest:
@@ -466,12 +589,7 @@ def _render_container(spec: PetSetSpec, name: str, script: str) -> Manifest:
         "imagePullPolicy": spec.image_pull_policy,
         "command": ["/bin/sh", f"{BOOT_PATH}/{script}"],
         "env": _render_env(spec),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "privileged": False,
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": _render_container_security(),
         # The last lines of a container that failed then stand in its status: no right to read logs is needed.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [

@@ -55,6 +55,7 @@ OWNED: Final = frozenset(
         "innodb_data_home_dir",
         "innodb_doublewrite_dir",
         "innodb_log_group_home_dir",
+        "innodb_numa_interleave",
         "innodb_undo_directory",
         "innodb_read_only",
         "local_infile",

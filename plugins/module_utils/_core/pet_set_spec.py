@@ -14,8 +14,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from .agent import parse_agent_files
 from .errors import InvalidInput
-from .manifests import KNOWN_PETS_KEY, PORT, ClientService, PetSetSpec, Probes
+from .manifests import KNOWN_PETS_KEY, PORT, Agent, ClientService, PetSetSpec, Probes
 from .mycnf import render_user_config
 from .names import (
     MAX_ORDINAL,
@@ -43,13 +44,18 @@ PASSWORD_KEYS: Final[Mapping[str, tuple[str, int]]] = {
     "agent": ("agent-password", 255),
 }
 APP_KEYS: Final = ("app-user", "app-password", "app-database")
-_OWN_VOLUMES: Final = frozenset({"boot", "secret", "tls", "run", "scratch"})
+_OWN_VOLUMES: Final = frozenset({"boot", "secret", "tls", "run", "scratch", "agent", "agent-secret", "api"})
 _CONFIG_MAP_KEY: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _IMAGE: Final = re.compile(r"[a-zA-Z0-9][^\s]*")
 _RESERVED_USERS: Final = frozenset({"root", "mysql.sys", "mysql.session", "mysql.infoschema"})
 # A ConfigMap holds 1 MiB; the rest is left to the user's settings and the record of known pets.
 _MAX_BOOT_BYTES: Final = 512 * 1024
+AGENT_IMAGE: Final = "python:3.13-slim"
+AGENT_RESOURCES: Final[Mapping[str, Mapping[str, str]]] = {
+    "requests": {"cpu": "50m", "memory": "64Mi"},
+    "limits": {"memory": "128Mi"},
+}
 MAX_SERVER_ID: Final = 2**32 - 1
 
 
@@ -67,7 +73,7 @@ def parse_spec(options: Options) -> PetSetSpec:
         name=name,
         namespace=namespace,
         replicas=replicas,
-        image=_image(options["image"]),
+        image=_image("image", options["image"]),
         boot_files=_boot_files(options["boot_files"]),
         service=service,
         client_service=_client_service(options["client_service"] or {}, name, service),
@@ -80,7 +86,7 @@ def parse_spec(options: Options) -> PetSetSpec:
         image_pull_secrets=tuple(
             parse_dns_subdomain("image_pull_secrets", one) for one in options["image_pull_secrets"]
         ),
-        resources=_resources(options["resources"] or {}),
+        resources=_resources("resources", options["resources"] or {}),
         uid=_in_range("uid", options["uid"], 1, 2**31 - 1),
         gid=_in_range("gid", options["gid"], 1, 2**31 - 1),
         fs_group=None if options["fs_group"] is None else _in_range("fs_group", options["fs_group"], 1, 2**31 - 1),
@@ -108,6 +114,7 @@ def parse_spec(options: Options) -> PetSetSpec:
         else "",
         create_namespace=options["create_namespace"],
         namespace_labels=parse_labels("namespace_labels", texts("namespace_labels", options["namespace_labels"])),
+        agent=_agent(options["agent"] or {}, options["agent_files"]),
     )
 
 
@@ -127,6 +134,7 @@ def parse_identity(options: Options) -> PetSetSpec:
         claim_template=parse_dns_label("claim_template", options["claim_template"]),
         secret_name=_secret_name("passwords_secret", options.get("passwords_secret")),
         tls_secret_name=_secret_name("tls_secret", options.get("tls_secret")),
+        agent=Agent("none"),
     )
 
 
@@ -169,9 +177,20 @@ def _check_names(name: str, namespace: str, replicas: int, service: str, templat
             raise InvalidInput(variable, text, f"{len(text)} characters are too many", f"at most {limit} together")
 
 
-def _image(image: Any) -> str:
+def _agent(options: Options, files: Any) -> Agent | None:
+    if not options.get("enabled", True):
+        return None
+    resources = options.get("resources")
+    return Agent(
+        image=_image("agent.image", options.get("image") or AGENT_IMAGE),
+        files=parse_agent_files(files),
+        resources=_resources("agent.resources", AGENT_RESOURCES if resources is None else resources),
+    )
+
+
+def _image(variable: str, image: Any) -> str:
     if not isinstance(image, str) or not _IMAGE.fullmatch(image):
-        raise InvalidInput("image", image, "not an image", "a name as in registry/repository:tag, quoted")
+        raise InvalidInput(variable, image, "not an image", "a name as in registry/repository:tag, quoted")
     return image
 
 
@@ -235,11 +254,11 @@ def _secret_name(variable: str, name: Any) -> str:
     return parse_dns_subdomain(variable, name) if name else ""
 
 
-def _resources(resources: Options) -> dict[str, dict[str, str]]:
+def _resources(option: str, resources: Options) -> dict[str, dict[str, str]]:
     checked: dict[str, dict[str, str]] = {"requests": {}, "limits": {}}
     for kind, amounts in checked.items():
         for name, amount in (resources.get(kind) or {}).items():
-            variable = f"resources.{kind}[{name}]"
+            variable = f"{option}.{kind}[{name}]"
             text = str(amount) if isinstance(amount, int) and not isinstance(amount, bool) and name == "cpu" else amount
             if parse_quantity(text, variable) < 0:
                 raise InvalidInput(variable, amount, "less than nothing", "a quantity of at least 0")
@@ -250,7 +269,7 @@ def _resources(resources: Options) -> dict[str, dict[str, str]]:
         request = checked["requests"].get(name)
         if request is not None and parse_quantity(request) > parse_quantity(limit):
             raise InvalidInput(
-                f"resources.requests[{name}]", request, f"more than the limit {limit}", "at most the limit"
+                f"{option}.requests[{name}]", request, f"more than the limit {limit}", "at most the limit"
             )
     return {kind: amounts for kind, amounts in checked.items() if amounts}
 

@@ -82,6 +82,7 @@ class Container:
 
     name: str
     is_init: bool = False
+    sidecar: bool = False
     ready: bool = False
     running: bool = False
     restarts: int = 0
@@ -182,6 +183,8 @@ def parse_pod(obj: Mapping[str, Json]) -> Pod:
     scheduled = conditions.get("PodScheduled") or {}
     owners: list[Mapping[str, Json]] = [one for one in meta.get("ownerReferences") or () if one.get("controller")]
     name = str(meta.get("name", ""))
+    inits: list[Mapping[str, Json]] = spec.get("initContainers") or []
+    sidecars = {str(one.get("name")) for one in inits if one.get("restartPolicy") == "Always"}
     return Pod(
         name=name,
         uid=str(meta.get("uid", "")),
@@ -200,7 +203,7 @@ def parse_pod(obj: Mapping[str, Json]) -> Pod:
         if scheduled.get("status") == "False"
         else "",
         containers=tuple(
-            [_parse_container(one, True) for one in status.get("initContainerStatuses") or ()]
+            [_parse_container(one, True, str(one.get("name")) in sidecars) for one in _init_statuses(status)]
             + [_parse_container(one, False) for one in status.get("containerStatuses") or ()]
         ),
     )
@@ -211,7 +214,11 @@ def _map(obj: Mapping[str, Json], key: str) -> Mapping[str, Json]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _parse_container(obj: Mapping[str, Json], is_init: bool) -> Container:
+def _init_statuses(status: Mapping[str, Json]) -> Sequence[Mapping[str, Json]]:
+    return status.get("initContainerStatuses") or ()
+
+
+def _parse_container(obj: Mapping[str, Json], is_init: bool, sidecar: bool = False) -> Container:
     state, last = _map(obj, "state"), _map(obj, "lastState")
     waiting = _map(state, "waiting")
     ended = _map(state, "terminated") or _map(last, "terminated")
@@ -219,6 +226,7 @@ def _parse_container(obj: Mapping[str, Json], is_init: bool) -> Container:
     return Container(
         name=str(obj.get("name", "")),
         is_init=is_init,
+        sidecar=sidecar,
         ready=bool(obj.get("ready")),
         running=bool(state.get("running")),
         restarts=int(obj.get("restartCount") or 0),
@@ -405,7 +413,8 @@ def _mount_output(message: str) -> str:
 def _why_probe(pod: Pod, evidence: Evidence) -> WhyNot:
     unhealthy = sorted((one for one in evidence.events if one.reason == "Unhealthy"), key=lambda one: one.seen)
     started = [one for one in pod.containers if one.running and not one.is_init]
-    preparing = [one for one in pod.containers if one.is_init and one.running]
+    # A sidecar runs all the time; only a container that has to end first is at work.
+    preparing = [one for one in pod.containers if one.is_init and one.running and not one.sidecar]
     if started and unhealthy:
         return _why(Trouble.PROBE, _shorten(unhealthy[-1].message))
     if started:

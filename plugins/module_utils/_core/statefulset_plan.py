@@ -246,8 +246,8 @@ def _before(manifest: Manifest, live: Json, changes: Sequence[FieldChange]) -> J
 
 # --- state: absent ----------------------------------------------------------------------------------------------------
 
-# Kinds that go, in this order. Claims and volumes stay, the Secrets (the data needs its passwords), the ConfigMap (it
-# holds the record of the pets that have data) and the namespace.
+# Kinds that go, in this order. Claims and volumes stay, the Secrets (the data needs its passwords), the ConfigMap with
+# the record of the pets that have data, the Lease (which of them has every acknowledged write) and the namespace.
 _GO: Final[tuple[Kind, ...]] = (
     kinds.STATEFUL_SET,
     kinds.POD_DISRUPTION_BUDGET,
@@ -255,7 +255,13 @@ _GO: Final[tuple[Kind, ...]] = (
     kinds.ROLE_BINDING,
     kinds.ROLE,
     kinds.SERVICE_ACCOUNT,
+    kinds.CONFIG_MAP,
 )
+
+
+def is_kept(ref: ObjectRef, spec: PetSetSpec) -> bool:
+    """Whether an object of the set stays when the set goes."""
+    return ref.kind is kinds.SECRET or (ref.kind is kinds.CONFIG_MAP and ref.name == spec.config_map)
 
 
 def plan_absent(spec: PetSetSpec, observed: Observed) -> Plan:
@@ -265,7 +271,7 @@ def plan_absent(spec: PetSetSpec, observed: Observed) -> Plan:
     warnings: list[str] = []
     for kind in _GO:
         for ref, live in observed.objects.items():
-            if ref.kind is not kind or live is None:
+            if ref.kind is not kind or live is None or is_kept(ref, spec):
                 continue
             if not is_own(live, spec.name):
                 warnings.append(f"{ref} was not made for the set {spec.name}{maker_of(live)}: left alone")

@@ -17,6 +17,7 @@ Json = Any
 BOOT_FILES = {
     name: f"# {name}\n" for name in ("lib.sh", "settings.sh", "prepare.sh", "start.sh", "probe.sh", "petset.cnf.in")
 }
+AGENT_FILES = {f"petset_agent/{name}.py": f"# {name}\n" for name in ("__init__", "__main__", "decide", "model")}
 SPEC = PetSetSpec(
     name="mysql",
     namespace="default",

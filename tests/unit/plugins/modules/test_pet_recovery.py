@@ -15,6 +15,7 @@ from ansible_collections.stateful.petset.plugins.modules import pet_recovery, pe
 from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock
 from ansible_collections.stateful.petset.tests.unit.fakes.module import FakeModule, checked
 from ansible_collections.stateful.petset.tests.unit.fakes.pets import (
+    AGENT_FILES,
     BOOT_FILES,
     Controller,
     claim_of,
@@ -47,6 +48,7 @@ class World:
 
     def up(self) -> None:
         given = {"set": "mysql", "image": "mysql:8.4", "boot_files": BOOT_FILES, "wait_timeout": 120}
+        given["agent_files"] = AGENT_FILES
         module = FakeModule(checked(pet_set.argument_spec(), given), False, False)
         _pet_set.run_pet_set(module, self.cluster.client(self.clock), {"changed": False})
 

@@ -14,8 +14,8 @@ from ansible_collections.stateful.petset.plugins.modules import pet_set
 ROLES = Path(__file__).parents[4] / "roles"
 # Not for users, or parts of the connection that are set by variables of the environment.
 NOT_IN_THE_ROLE = {
-    "boot_files", "username", "password", "client_cert", "client_key", "proxy", "no_proxy", "proxy_headers",
-    "impersonate_user", "impersonate_groups",
+    "boot_files", "agent_files", "username", "password", "client_cert", "client_key", "proxy", "no_proxy",
+    "proxy_headers", "impersonate_user", "impersonate_groups",
 }  # fmt: skip
 # Nothing has another spelling in variables, which cannot be left out of a task by themselves.
 EMPTY_FOR_NONE = ("", {}, None)
@@ -34,7 +34,7 @@ def test_every_option_of_the_module_is_a_variable_of_the_role_and_handed_on() ->
     module = set(pet_set.argument_spec()) - NOT_IN_THE_ROLE
     assert {f"pet_set_{name}" for name in module} == set(options_of("pet_set"))
     task = load("pet_set", "tasks/main.yml")[-1]["stateful.petset.pet_set"]
-    assert set(task) == module | {"boot_files"}
+    assert set(task) == module | {"boot_files", "agent_files"}
     for name in module:
         assert f"pet_set_{name}" in task[name]
 

@@ -9,7 +9,7 @@ import yaml
 from ansible_collections.stateful.petset.plugins.module_utils._core import pet_set_spec
 from ansible_collections.stateful.petset.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.stateful.petset.plugins.module_utils._core.pet_set_spec import parse_passwords, parse_spec
-from ansible_collections.stateful.petset.tests.unit.fakes.pets import BOOT_FILES
+from ansible_collections.stateful.petset.tests.unit.fakes.pets import AGENT_FILES, BOOT_FILES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +30,8 @@ OPTIONS: dict[str, Any] = {
     "image_pull_policy": "IfNotPresent",
     "image_pull_secrets": [],
     "boot_files": BOOT_FILES,
+    "agent": {},
+    "agent_files": AGENT_FILES,
     "service": "db",
     "client_service": {},
     "cluster_domain": "cluster.local",

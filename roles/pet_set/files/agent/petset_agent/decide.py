@@ -1,0 +1,519 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an agent does next: one pure function of what it sees, what it remembers and the monotonic clock.
+
+In this order: never two writers, never lose an acknowledged write, then availability.
+
+* Only a pet that the lease names in-sync may take it, and only when it is free or has not changed for its duration by
+  this agent's own clock. Every write of the lease is a compare-and-set.
+* Taking it writes in-sync = {me}. A peer is added after semi-sync is on, it has all that was committed before that, and
+  a marker commit was acknowledged; it is removed before commits stop waiting for it.
+* The in-sync set names a start of mysqld (an incarnation), since a restarted standby drops what it has acknowledged and
+  not applied. A pet named for another start is allowed if it was the last writer (its own binary log has everything),
+  if it is the only member, or if all other members answer and it has all that they have.
+* The holder closes itself ``fence_s`` after the start of its last good renewal, whatever the reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .model import (
+    NEVER,
+    SPREAD,
+    Action,
+    Close,
+    KillDumps,
+    Lease,
+    Marker,
+    Observation,
+    Open,
+    Peer,
+    PutLease,
+    SemiReplica,
+    SemiSource,
+    Server,
+    Settings,
+    StartChannel,
+    StopReceiver,
+)
+
+# In spread mode a commit waits at most this long for the other master.
+SPREAD_TIMEOUT_MS = 10_000
+# Commits that have waited this long may wait for a commit of our own, see _keep_members.
+_UNSTICK_S = 0.4
+
+
+@dataclass(slots=True)
+class Memory:
+    """What one decision leaves to the next; only a decision's own copy is ever changed.
+
+    ``lease_changed_s``  when this agent first saw the present version of the lease
+    ``renewed_s``        start of the last good write with this pet as the holder
+    ``alone``            the last write of the lease succeeded, is ours, and names nobody else in-sync
+    ``giving_up``        the lease was, or is still to be, handed back; it is not kept however well things look
+    ``promoted``         incarnation whose receiver and dump threads were ended after taking the lease
+    ``lost_since_s``     since when no semi-sync replica is connected
+    ``stuck_since_s``    since when commits wait without any acknowledgement, with ``acks`` at that time
+    ``semi_on_s``        since when semi-sync is seen on in this role
+    ``add_after_s``      no new attempt to add a peer before
+    """
+
+    started_s: float
+    lease_version: str = ""
+    lease_changed_s: float = NEVER
+    put_serial: int = 0
+    put_started_s: float = NEVER
+    renewed_s: float = NEVER
+    alone: bool = False
+    giving_up: bool = False
+    gave_up_s: float = NEVER
+    restart_tried: bool = False
+    promoted: str = ""
+    lost_since_s: float | None = None
+    stuck_since_s: float | None = None
+    acks: int = -1
+    semi_on_s: float | None = None
+    add_after_s: float = NEVER
+    marker_s: float = NEVER
+    channel_s: float = NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``writer_until_s``: /writer may say yes before this time only; ``reader_until_s`` likewise."""
+
+    actions: tuple[Action, ...]
+    memory: Memory
+    role: str
+    writer_until_s: float = NEVER
+    reader_until_s: float = NEVER
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Look:
+    """One decision in the making."""
+
+    settings: Settings
+    seen: Observation
+    memory: Memory
+    now_s: float
+    actions: list[Action]
+    reasons: list[str]
+
+    @property
+    def server(self) -> Server:
+        return self.seen.server
+
+    @property
+    def up(self) -> bool:
+        return not self.server.dead and self.now_s - self.server.answered_s <= self.settings.hang_s
+
+    @property
+    def fresh(self) -> bool:
+        return self.now_s - self.memory.renewed_s < self.settings.fence_s
+
+    def remember(self, **changes: object) -> None:
+        for name, value in changes.items():
+            setattr(self.memory, name, value)
+
+    def sql(self, action: Action) -> bool:
+        """Ask for a statement, if mysqld answers and does nothing else for us now. One at a time."""
+        if not self.up or self.seen.sql_busy or any(not isinstance(one, PutLease | Marker) for one in self.actions):
+            return False
+        self.actions.append(action)
+        return True
+
+    def put(
+        self,
+        purpose: str,
+        lease: Lease,
+        holder: str,
+        in_sync: tuple[str, ...],
+        incarnations: dict[str, str],
+        last_writer: str,
+    ) -> bool:
+        if self.seen.lease_busy or any(isinstance(one, PutLease) for one in self.actions):
+            return False
+        self.actions.append(PutLease(purpose, lease.version, holder, in_sync, incarnations, last_writer))
+        # Until it has succeeded nobody knows what the record says.
+        self.remember(put_started_s=self.now_s, alone=False)
+        return True
+
+
+def decide(settings: Settings, seen: Observation, memory: Memory, now_s: float) -> Decision:
+    """The next actions, with the answers for the proxies."""
+    look = _Look(settings, seen, replace(memory), now_s, [], [])
+    _remember(look)
+    lease = seen.lease
+    if lease is None:
+        role = _stay_closed(look, "the API server has not answered yet")
+    elif not lease.exists or lease.in_sync is None:
+        role = _stay_closed(look, "no ring was set up yet: the lease is missing or names no pet in-sync")
+    elif settings.ordinal >= settings.eligible_masters:
+        role = _follow(look, lease, may_take=False)
+    elif lease.holder == settings.me:
+        role = _hold(look, lease)
+    else:
+        role = _follow(look, lease, may_take=True)
+    if not look.up:
+        look.reasons.append("mysqld is down" if look.server.dead else "mysqld does not answer")
+    writer_until_s, reader_until_s = _answers(look, lease, role)
+    return Decision(
+        tuple(look.actions), look.memory, role, writer_until_s, reader_until_s, tuple(dict.fromkeys(look.reasons))
+    )
+
+
+def _remember(look: _Look) -> None:
+    seen, memory, now_s = look.seen, look.memory, look.now_s
+    lease, put = seen.lease, seen.put
+    if lease is not None and lease.version != memory.lease_version:
+        look.remember(lease_version=lease.version, lease_changed_s=now_s)
+    if put is not None and put.serial != memory.put_serial:
+        look.remember(put_serial=put.serial)
+        if put.ok and lease is not None and lease.holder == look.settings.me:
+            look.remember(renewed_s=put.started_s, alone=lease.in_sync == (look.settings.me,))
+    if lease is not None and lease.holder != look.settings.me:
+        look.remember(renewed_s=NEVER, alone=False, giving_up=False, promoted="", semi_on_s=None)
+    _remember_semi_sync(look)
+
+
+def _remember_semi_sync(look: _Look) -> None:
+    server, memory, now_s = look.server, look.memory, look.now_s
+    if not look.up:
+        return
+    if server.semi_source:
+        # The look that saw it on began after it was on.
+        look.remember(semi_on_s=server.answered_s if memory.semi_on_s is None else memory.semi_on_s)
+    else:
+        look.remember(semi_on_s=None)
+    lost = server.clients == 0
+    look.remember(lost_since_s=(now_s if memory.lost_since_s is None else memory.lost_since_s) if lost else None)
+    if server.waiting == 0 or server.acks != memory.acks:
+        look.remember(stuck_since_s=now_s if server.waiting else None, acks=server.acks)
+    elif memory.stuck_since_s is None:
+        look.remember(stuck_since_s=now_s)
+
+
+def _stay_closed(look: _Look, why: str) -> str:
+    look.reasons.append(why)
+    if look.server.open:
+        look.sql(Close(why))
+    return "closed"
+
+
+def _answers(look: _Look, lease: Lease | None, role: str) -> tuple[float, float]:
+    """Until when /writer and /reader may say yes."""
+    settings, server = look.settings, look.server
+    if not look.up or lease is None:
+        return NEVER, NEVER
+    until_s = server.answered_s + settings.hang_s
+    if role in ("writer", "opening"):
+        closing = any(isinstance(one, Close) for one in look.actions)
+        writer_s = min(until_s, look.memory.renewed_s + settings.fence_s) if role == "writer" and not closing else NEVER
+        return writer_s, until_s
+    if role == "co-writer":
+        return min(until_s, lease.asked_s + settings.fence_s), until_s
+    lag_s = server.channel.lag_s
+    good = role == "follower" and server.channel.running and lag_s is not None and lag_s <= settings.lag_limit_s
+    return NEVER, until_s if good else NEVER
+
+
+# --- the holder of the lease ------------------------------------------------------------------------------------------
+
+
+def _hold(look: _Look, lease: Lease) -> str:
+    settings, memory, server, now_s = look.settings, look.memory, look.server, look.now_s
+    in_sync = lease.in_sync or ()
+    if memory.giving_up or not look.up or settings.me not in in_sync or _restarted(look, lease):
+        return _give_up(look, lease)
+    role = "opening"
+    if server.open:
+        role = "writer"
+        # An agent that was restarted beside an open mysqld may try once to renew what is still its own.
+        trying = memory.renewed_s == NEVER and (
+            not memory.restart_tried or (look.seen.lease_busy and now_s - memory.put_started_s < settings.renew_s)
+        )
+        if not look.fresh and not trying:
+            look.reasons.append("the lease could not be renewed in time")
+            look.sql(Close("the lease could not be renewed in time"))
+            role = "opening"
+    if role == "writer" and look.fresh:
+        _keep_members(look, lease)
+    elif role == "opening" and look.fresh and not look.actions:
+        _open(look, lease)
+    if now_s - memory.put_started_s >= settings.renew_s:
+        look.put("renew", lease, settings.me, in_sync, dict(lease.incarnations), lease.last_writer)
+        look.remember(restart_tried=True)
+    if not look.fresh:
+        return "opening"
+    return role
+
+
+def _restarted(look: _Look, lease: Lease) -> bool:
+    """mysqld died and came back between two looks: the peers go first, as if it had been seen."""
+    named = lease.incarnations.get(look.settings.me)
+    return named is not None and bool(look.server.incarnation) and named != look.server.incarnation
+
+
+def _give_up(look: _Look, lease: Lease) -> str:
+    """Hand the lease back. The in-sync set stays: it says who may take it."""
+    look.reasons.append("giving the lease up")
+    if look.server.open:
+        look.sql(Close("the lease is given up"))
+    look.remember(giving_up=True, gave_up_s=look.now_s)
+    # A mysqld that hangs is not waited for: what it holds open cannot be acknowledged once the peer has left it.
+    # A put whose fate was unknown may have been this one; the next read tells.
+    look.put("give up", lease, "", lease.in_sync or (), dict(lease.incarnations), lease.last_writer)
+    return "closed"
+
+
+def _open(look: _Look, lease: Lease) -> None:
+    """Promotion, a step at a time: receiver stopped, dump threads ended, all applied, semi-sync right, open."""
+    settings, memory, server = look.settings, look.memory, look.server
+    if memory.promoted != server.incarnation:
+        if server.channel.io != "off":
+            look.reasons.append("stopping the receiver before opening")
+            look.sql(StopReceiver())
+        elif look.sql(KillDumps()):
+            look.remember(promoted=server.incarnation)
+        return
+    if not server.applied:
+        look.reasons.append("applying what was received before opening")
+        if not server.channel.applier and _may_start(look):
+            _start_channel(look, applier_only=True)
+        return
+    waits = lease.mode != SPREAD and lease.in_sync != (settings.me,)
+    if waits and not server.semi_source:
+        look.sql(SemiSource(on=True))
+    elif not waits and server.semi_source and memory.alone:
+        look.sql(SemiSource(on=False))
+    elif waits or memory.alone or lease.mode == SPREAD:
+        look.sql(Open(memory.renewed_s + settings.fence_s))
+
+
+def _keep_members(look: _Look, lease: Lease) -> None:
+    """The in-sync set of an open writer, semi-sync with it, and its own channel."""
+    settings, memory, server, now_s = look.settings, look.memory, look.server, look.now_s
+    me, alone = settings.me, lease.in_sync == (settings.me,)
+    if not server.semi_source and not alone:
+        # Nobody but a hand from outside has switched it off.
+        look.sql(SemiSource(on=True, timeout_ms=_timeout_ms(lease)))
+    for why in _why_drop(look, lease):
+        look.reasons.append(why)
+        look.put("remove", lease, me, (me,), {me: server.incarnation}, me)
+        return
+    stuck = memory.stuck_since_s is not None and now_s - memory.stuck_since_s > settings.stuck_s
+    gone = memory.lost_since_s is not None
+    if alone and server.semi_source and memory.alone and (gone or stuck):
+        look.reasons.append("nobody else is in-sync: commits do not wait")
+        if look.sql(SemiSource(on=False)):
+            look.remember(add_after_s=now_s + settings.backoff_s)
+        return
+    if alone:
+        _add_member(look, lease)
+    elif memory.stuck_since_s is not None and now_s - memory.stuck_since_s > _UNSTICK_S:
+        # What was applied from the peer is acknowledged by nobody, until a commit of our own is.
+        _marker(look)
+    _feed(look)
+
+
+def _why_drop(look: _Look, lease: Lease) -> list[str]:
+    settings, memory, now_s = look.settings, look.memory, look.now_s
+    why = []
+    for name in lease.in_sync or ():
+        if name == settings.me:
+            continue
+        peer = _peer(look, name)
+        if memory.lost_since_s is not None and now_s - memory.lost_since_s > settings.drop_s:
+            why.append(f"{name} is not connected: no longer in-sync")
+        elif memory.stuck_since_s is not None and now_s - memory.stuck_since_s > settings.stuck_s:
+            why.append(f"{name} does not acknowledge: no longer in-sync")
+        elif peer is not None and not peer.alive:
+            why.append(f"{name} says that its mysqld is down: no longer in-sync")
+        elif peer is not None and peer.incarnation != lease.incarnations.get(name):
+            why.append(f"{name} was restarted: no longer in-sync")
+    return why
+
+
+def _add_member(look: _Look, lease: Lease) -> None:
+    settings, memory, server, now_s = look.settings, look.memory, look.server, look.now_s
+    for peer in look.seen.peers:
+        fit = (
+            peer.ordinal < settings.eligible_masters
+            and _answers_now(look, peer)
+            and peer.alive
+            and peer.source == settings.me
+            and peer.semi_replica
+            and (not peer.open or lease.mode == SPREAD)
+        )
+        if not fit or not server.clients or now_s < memory.add_after_s:
+            continue
+        if not server.semi_source:
+            if peer.covers:
+                look.sql(SemiSource(on=True, timeout_ms=_timeout_ms(lease)))
+            else:
+                look.reasons.append(f"{peer.name} is catching up")
+            return
+        since_s = memory.semi_on_s
+        acked_s = look.seen.marker.acked_s
+        proven = since_s is not None and peer.covers and peer.covers_as_of_s >= since_s and acked_s >= since_s
+        if proven and peer.asked_s >= acked_s:
+            members = (settings.me, peer.name)
+            named = {settings.me: server.incarnation, peer.name: peer.incarnation}
+            look.put("add", lease, settings.me, members, named, settings.me)
+        else:
+            look.reasons.append(f"{peer.name} is about to be in-sync")
+            if since_s is None or acked_s < since_s:
+                _marker(look)
+        return
+
+
+def _marker(look: _Look) -> None:
+    due = look.now_s - look.memory.marker_s >= look.settings.marker_every_s
+    if due and look.seen.marker.pending_since_s is None:
+        look.actions.append(Marker())
+        look.remember(marker_s=look.now_s)
+
+
+def _feed(look: _Look) -> None:
+    """The writer's own channel runs when its source is a closed follower of ours: what it still held is merged."""
+    channel = look.server.channel
+    peer = _peer(look, channel.source)
+    spread = look.seen.lease is not None and look.seen.lease.mode == SPREAD
+    if channel.configured and not channel.running and peer is not None and peer.alive and (spread or not peer.open):
+        _run_channel(look)
+
+
+# --- everybody else ---------------------------------------------------------------------------------------------------
+
+
+def _follow(look: _Look, lease: Lease, *, may_take: bool) -> str:
+    server = look.server
+    together = may_take and lease.mode == SPREAD and _may_write_too(look, lease)
+    if server.open and not together:
+        look.reasons.append(f"{lease.holder or 'nobody'} holds the lease")
+        look.sql(Close(f"{lease.holder or 'nobody'} holds the lease"))
+        return "closed"
+    if server.semi_source and not together:
+        look.sql(SemiSource(on=False))
+    if server.semi_replica != may_take:
+        # It takes effect when the receiver starts.
+        look.sql(SemiReplica(on=may_take))
+    if together:
+        return _write_too(look, lease)
+    if may_take:
+        _take(look, lease)
+    if not any(isinstance(one, PutLease) for one in look.actions):
+        _run_channel(look)
+    return "follower"
+
+
+def _may_write_too(look: _Look, lease: Lease) -> bool:
+    """spread: a master that the holder counts as in-sync, whose view of the lease is fresh, and that receives."""
+    me, server = look.settings.me, look.server
+    named = me in (lease.in_sync or ()) and lease.incarnations.get(me) == server.incarnation
+    current = look.now_s - lease.asked_s < look.settings.fence_s and bool(lease.holder) and not _expired(look)
+    return named and current and server.channel.applier and server.channel.io != "off"
+
+
+def _write_too(look: _Look, lease: Lease) -> str:
+    server = look.server
+    if server.semi_source != (server.clients > 0):
+        look.sql(SemiSource(on=server.clients > 0, timeout_ms=SPREAD_TIMEOUT_MS))
+    if not server.open:
+        if server.channel.running:
+            look.sql(Open(lease.asked_s + look.settings.fence_s))
+        return "follower"
+    if look.memory.stuck_since_s is not None and look.now_s - look.memory.stuck_since_s > _UNSTICK_S:
+        _marker(look)
+    return "co-writer"
+
+
+def _expired(look: _Look) -> bool:
+    return look.now_s - look.memory.lease_changed_s > look.settings.lease_s
+
+
+def _take(look: _Look, lease: Lease) -> None:
+    """Take a lease that is free or has run out, if this pet has every acknowledged write."""
+    settings, server, now_s = look.settings, look.server, look.now_s
+    me, in_sync = settings.me, lease.in_sync or ()
+    if lease.holder and not _expired(look):
+        return
+    if me not in in_sync:
+        look.reasons.append(f"not in-sync ({', '.join(in_sync)}): may not take the free lease")
+        return
+    if not look.up or look.seen.terminating or now_s - lease.asked_s > settings.fence_s:
+        return
+    if not server.applied and server.channel.error_no:
+        look.reasons.append(f"may not take the lease: the channel is stopped by error {server.channel.error_no}")
+        return
+    wait = _why_wait(look, lease)
+    if wait:
+        look.reasons.append(wait)
+        return
+    look.put("take", lease, me, (me,), {me: server.incarnation}, me)
+
+
+def _why_wait(look: _Look, lease: Lease) -> str:
+    """Why a named pet does not take the free lease now; "" when it does."""
+    settings, memory, now_s = look.settings, look.memory, look.now_s
+    me = settings.me
+    others = [name for name in lease.in_sync or () if name != me]
+    if not others:
+        return ""
+    last = lease.last_writer == me
+    if last and now_s - max(memory.gave_up_s, memory.started_s) < settings.failback_s:
+        return "the others go first: no fail-back"
+    if lease.incarnations.get(me) == look.server.incarnation or last:
+        return ""
+    free_s = now_s - memory.lease_changed_s
+    for name in others:
+        peer = _peer(look, name)
+        if peer is None or not peer.alive:
+            return f"mysqld was restarted since it was in-sync, and {name}, which may have more, does not answer"
+        if not peer.covered:
+            return f"{name} has more"
+        if peer.ordinal < settings.ordinal and free_s < settings.stagger_s + settings.failback_s:
+            return f"{name} goes first"
+    return ""
+
+
+# --- the channel ------------------------------------------------------------------------------------------------------
+
+
+def _run_channel(look: _Look) -> None:
+    channel = look.server.channel
+    if not channel.configured:
+        look.reasons.append("the channel is not set up")
+    elif channel.error_no and not channel.applier:
+        look.reasons.append(f"the channel is stopped by error {channel.error_no}: {channel.error}")
+    elif (channel.io == "off" or not channel.applier) and _may_start(look):
+        _start_channel(look, applier_only=False)
+    elif not channel.running:
+        look.reasons.append(f"the channel is {channel.io}{': ' if channel.error else ''}{channel.error}")
+
+
+def _may_start(look: _Look) -> bool:
+    """A channel that an error has stopped is left to a person: starting it again would hide the conflict."""
+    channel = look.server.channel
+    again = look.now_s - look.memory.channel_s >= look.settings.backoff_s
+    return channel.configured and not channel.error_no and again
+
+
+def _start_channel(look: _Look, *, applier_only: bool) -> None:
+    if look.sql(StartChannel(applier_only)):
+        look.remember(channel_s=look.now_s)
+
+
+def _answers_now(look: _Look, peer: Peer) -> bool:
+    return look.now_s - peer.asked_s <= look.settings.answer_s
+
+
+def _peer(look: _Look, name: str) -> Peer | None:
+    """A peer by name, if its agent has answered lately."""
+    return next((peer for peer in look.seen.peers if peer.name == name and _answers_now(look, peer)), None)
+
+
+def _timeout_ms(lease: Lease) -> int:
+    return SPREAD_TIMEOUT_MS if lease.mode == SPREAD else 4294967295

@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The loop: looks, asks ``decide``, does what it says. Everything that can block has a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pymysql
+
+from .decide import Decision, Memory, decide
+from .lease import LeaseApi, Outdated, Unreachable
+from .model import (
+    Lease,
+    Marker,
+    Observation,
+    Peer,
+    PutLease,
+    PutResult,
+    Server,
+    Settings,
+    SqlAction,
+)
+from .mysqld import Database, Look, MarkerWriter, RawPeer, explain
+from .server import AgentServer, View
+
+TICK_S = 0.25
+LOOK_EVERY_S = 0.4
+READ_EVERY_S = 0.4
+ASK_EVERY_S = 0.4
+ASK_LIMIT_S = 0.7
+
+
+def say(text: str) -> None:
+    """One line in the container's log."""
+    sys.stderr.write(f"petset-agent: {text}\n")
+    sys.stderr.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Where everything is. ``peers``: address of the agent of each other master by its name."""
+
+    settings: Settings
+    socket_path: str
+    password_file: Path
+    peers: dict[str, str]
+    port: int = 8008
+    host: str = ""
+
+
+class SqlWorker:
+    """One thread with one connection: carries out one action at a time, and looks after it and every so often.
+
+    It sleeps on the connection itself, so that the end of mysqld is seen at once.
+    """
+
+    def __init__(self, database: Database, peers: Callable[[], list[RawPeer]], wake: Callable[[], None]) -> None:
+        self._database = database
+        self._peers = peers
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._action: SqlAction | None = None
+        self._look = Look(Server())
+        self._read_end, self._write_end = os.pipe()
+        self.failure = ""
+
+    def state(self) -> tuple[Look, bool]:
+        """The last look, and whether an action is on its way."""
+        with self._lock:
+            return self._look, self._action is not None
+
+    def do(self, action: SqlAction) -> None:
+        """Hand over one action; the next only after ``state`` says that none is on its way."""
+        with self._lock:
+            self._action = action
+        os.write(self._write_end, b"x")
+
+    def run(self) -> None:
+        """For ever."""
+        while True:
+            with self._lock:
+                action, before = self._action, self._look
+            if action is not None:
+                self._carry_out(action)
+            look = self._database.look(self._peers(), before)
+            with self._lock:
+                self._look = look
+                if self._action is action:
+                    self._action = None
+                more = self._action is not None
+            self._wake()
+            if not more:
+                self._sleep(LOOK_EVERY_S if not look.error else 0.1)
+
+    def _carry_out(self, action: SqlAction) -> None:
+        try:
+            self._database.carry_out(action)
+            self.failure = ""
+        except (pymysql.err.Error, OSError) as error:
+            self.failure = f"{type(action).__name__}: {explain(error)}"
+            say(f"failed: {self.failure}")
+            self._database.close()
+
+    def _sleep(self, seconds: float) -> None:
+        files = [self._read_end]
+        connection = self._database.fileno()
+        if connection is not None:
+            files.append(connection)
+        ready, _write, _error = select.select(files, [], [], seconds)
+        if self._read_end in ready:
+            os.read(self._read_end, 64)
+
+
+class LeaseWorker:
+    """One thread for the API: reads every so often, writes when told; one request at a time."""
+
+    def __init__(self, api: LeaseApi, wake: Callable[[], None]) -> None:
+        self._api = api
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._todo = threading.Event()
+        self._put: PutLease | None = None
+        self._lease: Lease | None = None
+        self._result: PutResult | None = None
+        self._object: Any = None
+        self.failure = ""
+
+    def state(self) -> tuple[Lease | None, PutResult | None, bool]:
+        """The record, the last write that ended, and whether one is on its way."""
+        with self._lock:
+            return self._lease, self._result, self._put is not None
+
+    def write(self, put: PutLease) -> None:
+        """Hand over one write; the next only after ``state`` says that none is on its way."""
+        with self._lock:
+            self._put = put
+        self._todo.set()
+
+    def run(self) -> None:
+        """For ever."""
+        while True:
+            with self._lock:
+                put = self._put
+            if put is not None:
+                self._write(put)
+            else:
+                self._read()
+            self._wake()
+            with self._lock:
+                more = self._put is not None
+            if not more:
+                self._todo.wait(READ_EVERY_S)
+            self._todo.clear()
+
+    def _read(self) -> None:
+        try:
+            lease, self._object = self._api.read()
+        except Unreachable as error:
+            self.failure = str(error)
+            return
+        self.failure = ""
+        with self._lock:
+            self._lease = lease
+
+    def _write(self, put: PutLease) -> None:
+        started_s = time.monotonic()
+        lease: Lease | None = None
+        try:
+            lease, self._object = self._api.write(self._object, put)
+            self.failure = ""
+        except (Outdated, Unreachable) as error:
+            self.failure = f"{put.purpose}: {error}"
+        ok = lease is not None
+        if lease is None:
+            # What the record says now, before anybody decides on it.
+            with contextlib.suppress(Unreachable):
+                lease, self._object = self._api.read()
+        with self._lock:
+            self._lease = lease or self._lease
+            self._result = PutResult((self._result.serial if self._result else 0) + 1, started_s, ok)
+            self._put = None
+
+
+class PeerAsker:
+    """One thread for one peer: what its agent says, every so often."""
+
+    def __init__(self, name: str, url: str, wake: Callable[[], None]) -> None:
+        ordinal = int(name.rpartition("-")[2])
+        self._url = url
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._raw = RawPeer(Peer(name, ordinal))
+
+    def state(self) -> RawPeer:
+        """The last answer."""
+        with self._lock:
+            return self._raw
+
+    def run(self) -> None:
+        """For ever."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        while True:
+            asked_s = time.monotonic()
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                with opener.open(f"{self._url}/status", timeout=ASK_LIMIT_S) as answer:
+                    said = json.loads(answer.read(1_000_000))
+                self._take(said, asked_s)
+            time.sleep(max(0.05, ASK_EVERY_S - (time.monotonic() - asked_s)))
+
+    def _take(self, said: Any, asked_s: float) -> None:
+        with self._lock:
+            before = self._raw
+            if said["name"] != before.peer.name or not said["current"] or not said["looked"]:
+                return
+            self._raw = RawPeer(
+                replace(
+                    before.peer,
+                    asked_s=asked_s,
+                    alive=bool(said["alive"]),
+                    incarnation=str(said["incarnation"]),
+                    open=not said["super_read_only"],
+                    source=str(said["receives_from"]),
+                    semi_replica=bool(said["semi_sync_acknowledges"]),
+                ),
+                str(said["server_uuid"]),
+                str(said["gtid_executed"]),
+                str(said["gtid_received"]),
+            )
+            news = before.peer.alive != self._raw.peer.alive
+        if news:
+            self._wake()
+
+
+class Agent:
+    """All of it."""
+
+    def __init__(self, config: Config, api: LeaseApi) -> None:
+        self._config = config
+        self._event = threading.Event()
+        wake = self._event.set
+        self._askers = [PeerAsker(name, url, wake) for name, url in sorted(config.peers.items())]
+        self._sql = SqlWorker(
+            Database(config.socket_path, config.password_file), lambda: [one.state() for one in self._askers], wake
+        )
+        self._marker = MarkerWriter(Database(config.socket_path, config.password_file), config.settings.me, wake)
+        self._lease = LeaseWorker(api, wake)
+        self._memory = Memory(time.monotonic())
+        self._view = View()
+        self._said = ""
+        self.terminating = False
+        self._server = AgentServer(config.port, lambda: self._view, config.host)
+
+    def run(self) -> None:
+        """Until mysqld has gone after SIGTERM, and the lease with it."""
+        self._server.start()
+        for run in (self._sql.run, self._lease.run, *(one.run for one in self._askers)):
+            threading.Thread(target=self._guard, args=(run,), daemon=True).start()
+        ended_s: float | None = None
+        while True:
+            self._event.wait(TICK_S)
+            self._event.clear()
+            seen = self.step()
+            if not self.terminating or not seen.server.dead:
+                continue
+            now_s = time.monotonic()
+            ended_s = now_s if ended_s is None else ended_s
+            mine = seen.lease is not None and seen.lease.holder == self._config.settings.me
+            if not mine or now_s - ended_s > 5:
+                say("mysqld has ended: so does the agent")
+                return
+
+    @staticmethod
+    def _guard(run: Callable[[], None]) -> None:
+        """A thread that ends takes the agent with it: the kubelet starts a whole one."""
+        try:
+            run()
+        finally:
+            say("a thread has ended, giving up")
+            os._exit(70)
+
+    def step(self) -> Observation:
+        """One round: observe, decide, act, tell."""
+        look, sql_busy = self._sql.state()
+        lease, put, lease_busy = self._lease.state()
+        seen = Observation(
+            server=look.server,
+            lease=lease,
+            put=put,
+            lease_busy=lease_busy,
+            sql_busy=sql_busy,
+            peers=look.peers,
+            marker=self._marker.state,
+            terminating=self.terminating,
+        )
+        now_s = time.monotonic()
+        decision = decide(self._config.settings, seen, self._memory, now_s)
+        self._memory = decision.memory
+        self._tell(seen, look, decision, now_s)
+        for action in decision.actions:
+            if isinstance(action, PutLease):
+                self._lease.write(action)
+            elif isinstance(action, Marker):
+                self._marker.write()
+            else:
+                self._sql.do(action)
+        return seen
+
+    def _tell(self, seen: Observation, look: Look, decision: Decision, now_s: float) -> None:
+        settings, server, lease = self._config.settings, seen.server, seen.lease
+        healthy_until_s = server.answered_s + settings.hang_s if not server.dead else float("-inf")
+        facts = look.facts or {}
+        reasons = tuple(one for one in (*decision.reasons, look.error, self._sql.failure, self._lease.failure) if one)
+        status = {
+            "super_read_only": True,
+            "semi_sync_acknowledges": False,
+            "server_uuid": "",
+            "channels": [],
+            **facts,
+            "name": settings.me,
+            "ordinal": settings.ordinal,
+            "role": decision.role,
+            # False: just started, the server may be well all the same.
+            "looked": bool(look.facts or look.error),
+            "alive": now_s < healthy_until_s,
+            "incarnation": server.incarnation,
+            "gtid_executed": server.executed,
+            "gtid_received": server.received,
+            "receives_from": server.channel.source if server.channel.io == "on" else "",
+            "semi_sync": {
+                "source": server.semi_source,
+                "replica": server.semi_replica,
+                "clients": server.clients,
+                "waiting": server.waiting,
+            },
+            "lease": None
+            if lease is None
+            else {
+                "exists": lease.exists,
+                "holder": lease.holder,
+                "in_sync": None if lease.in_sync is None else list(lease.in_sync),
+                "mode": lease.mode,
+                "last_writer": lease.last_writer,
+                "age_s": round(now_s - lease.asked_s, 3),
+                "renewed_s_ago": round(now_s - decision.memory.renewed_s, 3)
+                if decision.memory.renewed_s != float("-inf")
+                else None,
+            },
+            "last_decision": [type(one).__name__ for one in decision.actions],
+            "reasons": list(reasons),
+        }
+        holder = lease is not None and lease.holder == settings.me
+        in_sync = lease is not None and settings.me in (lease.in_sync or ())
+        lag_s = server.channel.lag_s
+        metrics = {
+            "petset_up": float(now_s < healthy_until_s),
+            "petset_lease_holder": float(holder),
+            "petset_in_sync": float(in_sync),
+            "petset_in_sync_pets": float(len(lease.in_sync or ()) if lease else 0),
+            "petset_open": float(server.open),
+            "petset_semi_sync_clients": float(server.clients),
+            "petset_semi_sync_waiting_sessions": float(server.waiting),
+            "petset_channel_running": float(server.channel.running),
+            "petset_channel_lag_seconds": -1.0 if lag_s is None else lag_s,
+        }
+        self._view = View(
+            now_s,
+            decision.writer_until_s,
+            decision.reader_until_s,
+            healthy_until_s,
+            reasons,
+            status,
+            metrics,
+            settings.fence_s,
+        )
+        news = [one.purpose for one in decision.actions if isinstance(one, PutLease) and one.purpose != "renew"]
+        news += [str(one) for one in decision.actions if not isinstance(one, PutLease | Marker)]
+        told = f"{decision.role}: {'; '.join(reasons) or 'all is well'}"
+        if news or told != self._said:
+            say(f"{told}{' -> ' if news else ''}{', '.join(news)}")
+            self._said = told

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words between the agent's eyes, its one decision function and its hands. All times ``*_s`` are monotonic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SPREAD = "spread"
+SINGLE_WRITER = "single_writer"
+NEVER = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What does not change while the agent runs; times in seconds.
+
+    ``fence_s`` plus the time that closing takes has to stay below ``lease_s``: the old writer is closed before
+    another may open. ``eligible_masters`` is at most 2: a write waits for one acknowledgement, so only two pets can be
+    known to hold it.
+    """
+
+    me: str
+    ordinal: int
+    masters: int = 2
+    lease_s: float = 3.0
+    renew_s: float = 0.7
+    fence_s: float = 2.0
+    hang_s: float = 2.0
+    drop_s: float = 1.5
+    stuck_s: float = 2.5
+    failback_s: float = 3.0
+    stagger_s: float = 1.5
+    backoff_s: float = 2.0
+    answer_s: float = 2.0
+    marker_every_s: float = 0.7
+    lag_limit_s: float = 10.0
+
+    @property
+    def eligible_masters(self) -> int:
+        """Pets with a lower ordinal than this may hold the lease."""
+        return min(self.masters, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """The replication channel ``ring``. ``io`` is on, connecting or off; ``source`` the pet that it reads from."""
+
+    configured: bool = False
+    io: str = "off"
+    applier: bool = False
+    error_no: int = 0
+    error: str = ""
+    lag_s: float | None = None
+    source: str = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether it receives and applies."""
+        return self.io == "on" and self.applier
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The own mysqld. ``answered_s``: start of the last look that it answered; ``dead``: its socket says so.
+
+    ``applied``     all that was received is executed
+    ``clients``     semi-sync replicas that are connected; ``waiting``: sessions that wait for an acknowledgement;
+    ``acks``        commits acknowledged so far
+    ``incarnation`` another one after each start of mysqld
+    """
+
+    answered_s: float = NEVER
+    dead: bool = True
+    incarnation: str = ""
+    open: bool = False
+    executed: str = ""
+    received: str = ""
+    applied: bool = False
+    semi_source: bool = False
+    semi_replica: bool = False
+    clients: int = 0
+    waiting: int = 0
+    acks: int = 0
+    channel: Channel = Channel()
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another pet as its agent tells. ``asked_s``: start of the last question that was answered.
+
+    ``source``      the pet that it is connected to and reads from now, "" when it is not
+    ``covers``      it holds (received or executed) all that this pet had executed at ``covers_as_of_s``
+    ``covered``     this pet holds all that it holds
+    """
+
+    name: str
+    ordinal: int
+    asked_s: float = NEVER
+    alive: bool = False
+    incarnation: str = ""
+    open: bool = False
+    source: str = ""
+    semi_replica: bool = False
+    covers: bool = False
+    covers_as_of_s: float = NEVER
+    covered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The record in the API as last read or written. ``in_sync`` is None when no ring was set up yet.
+
+    ``incarnations``: for which start of its mysqld a pet is named in ``in_sync``. ``last_writer``: the pet that opened
+    last; whatever was acknowledged is in its binary log.
+    """
+
+    exists: bool = False
+    version: str = ""
+    holder: str = ""
+    in_sync: tuple[str, ...] | None = None
+    incarnations: Mapping[str, str] = field(default_factory=dict)
+    mode: str = SINGLE_WRITER
+    last_writer: str = ""
+    asked_s: float = NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """The last write of the lease that ended. ``ok`` False: refused, or its fate is unknown."""
+
+    serial: int
+    started_s: float
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerState:
+    """The last marker commit: ``acked_s``: start of one that a replica has acknowledged."""
+
+    pending_since_s: float | None = None
+    acked_s: float = NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """All that is known at one moment. ``lease`` is None until the API has answered once."""
+
+    server: Server = Server()
+    lease: Lease | None = None
+    put: PutResult | None = None
+    lease_busy: bool = False
+    sql_busy: bool = False
+    peers: tuple[Peer, ...] = ()
+    marker: MarkerState = MarkerState()
+    terminating: bool = False
+
+
+# --- actions ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PutLease:
+    """Write the lease if it still has ``version``."""
+
+    purpose: str
+    version: str
+    holder: str
+    in_sync: tuple[str, ...]
+    incarnations: Mapping[str, str]
+    last_writer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """No client writes any more: super_read_only, sessions ended, semi-sync source off."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Let clients write, unless it is later than ``until_s`` by now."""
+
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StartChannel:
+    """Start what does not run of the channel ``ring``; ``applier_only`` to apply what is here and fetch nothing."""
+
+    applier_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StopReceiver:
+    """Take nothing more from the old writer; nothing that it still commits is acknowledged by this pet then."""
+
+
+@dataclass(frozen=True, slots=True)
+class KillDumps:
+    """End the sessions of replicas: those of dead ones would still count as connected."""
+
+
+@dataclass(frozen=True, slots=True)
+class SemiSource:
+    """Commits wait for an acknowledgement, or do not. ``timeout_ms``: give up waiting after this time."""
+
+    on: bool
+    timeout_ms: int = 4294967295
+
+
+@dataclass(frozen=True, slots=True)
+class SemiReplica:
+    """Acknowledge what is received, or do not."""
+
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """Commit a row of our own, in the background."""
+
+
+SqlAction = Close | Open | StartChannel | StopReceiver | KillDumps | SemiSource | SemiReplica
+Action = PutLease | Marker | SqlAction

@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Eyes and hands on the own mysqld, over its socket. Every statement has a limit; nothing is decided here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pymysql.cursors
+
+from .model import (
+    NEVER,
+    Channel,
+    Close,
+    KillDumps,
+    MarkerState,
+    Open,
+    Peer,
+    SemiReplica,
+    SemiSource,
+    Server,
+    SqlAction,
+    StartChannel,
+    StopReceiver,
+)
+
+CHANNEL = "ring"
+USER = "petset_agent"
+# Accounts whose sessions are not a client's: replication, the collection, this agent, the server's own.
+SPARED = frozenset({"petset_agent", "petset_admin", "petset_repl", "event_scheduler", "system user", ""})
+LIMIT_S = 2.0
+_LOCK_WAIT_TIMEOUT = 1205
+_NO_DATABASE, _NO_TABLE = 1049, 1146
+
+
+@dataclass(frozen=True, slots=True)
+class RawPeer:
+    """What a peer's agent said: ``executed`` and ``received`` are GTID sets as text."""
+
+    peer: Peer
+    uuid: str = ""
+    executed: str = ""
+    received: str = ""
+    source_uuid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the server. ``facts`` are for people and for the peers' agents only."""
+
+    server: Server
+    peers: tuple[Peer, ...] = ()
+    facts: Mapping[str, Any] | None = None
+    error: str = ""
+
+
+def join_sets(*sets: str) -> str:
+    """GTID sets as one text, without the server's line breaks.
+
+    >>> join_sets("a:1,\\nb:1-2", "", "c:3")
+    'a:1,b:1-2,c:3'
+    """
+    return ",".join(text for text in ("".join(one.split()) for one in sets) if text)
+
+
+class Database:
+    """One connection that is made again when it is lost. Not for two threads at once."""
+
+    def __init__(self, socket_path: str, password_file: Path) -> None:
+        self._socket_path = socket_path
+        self._password_file = password_file
+        self._connection: pymysql.Connection[Any] | None = None
+        self._snapshots: deque[tuple[float, float, str]] = deque(maxlen=8)
+        self.incarnation = ""
+
+    def fileno(self) -> int | None:
+        """The connection's file descriptor, readable when the server has ended it."""
+        sock = getattr(self._connection, "_sock", None)
+        return None if sock is None else int(sock.fileno())
+
+    def connect(self, read_limit_s: float = LIMIT_S) -> pymysql.Connection[Any]:
+        """A connection of its own; the password is read anew each time."""
+        return pymysql.connect(
+            unix_socket=self._socket_path,
+            user=USER,
+            password=self._password_file.read_bytes(),  # text would be taken for Latin-1
+            connect_timeout=int(LIMIT_S),
+            read_timeout=read_limit_s,
+            write_timeout=LIMIT_S,
+            autocommit=True,
+            charset="utf8mb4",
+            cursorclass=pymysql.cursors.DictCursor,
+            init_command="SET SESSION lock_wait_timeout = 1, innodb_lock_wait_timeout = 1",
+        )
+
+    def close(self) -> None:
+        """Forget the connection."""
+        if self._connection is not None:
+            with contextlib.suppress(Exception):
+                self._connection.close()
+        self._connection = None
+
+    def _query(self, statement: str, values: Iterable[Any] = ()) -> list[dict[str, Any]]:
+        if self._connection is None:
+            before = self._stamp()
+            connection = self.connect()
+            if self._stamp() != before:
+                connection.close()
+                raise pymysql.err.OperationalError(2013, "mysqld was started anew in between")
+            self._connection, self.incarnation = connection, before
+            self._snapshots.clear()
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, tuple(values))
+            return list(cursor.fetchall())
+
+    def _stamp(self) -> str:
+        """Each start of mysqld makes its socket anew."""
+        found = os.stat(self._socket_path)  # noqa: PTH116
+        return f"{found.st_ino}-{found.st_mtime_ns}"
+
+    # --- eyes ---------------------------------------------------------------------------------------------------------
+
+    def look(self, peers: Iterable[RawPeer], before: Look) -> Look:
+        """The server as it is now; ``before`` with its age when it does not answer. Raises nothing."""
+        started_s = time.monotonic()
+        try:
+            return self._look(list(peers), started_s)
+        except (pymysql.err.Error, OSError) as error:
+            self.close()
+            return replace(before, server=replace(before.server, dead=is_dead(error)), error=explain(error))
+
+    def _look(self, raw_peers: list[RawPeer], started_s: float) -> Look:
+        row = self._query(
+            "SELECT @@global.super_read_only AS super_read_only, @@global.read_only AS read_only,"
+            " @@global.offline_mode AS offline_mode, @@global.gtid_executed AS executed, @@server_uuid AS uuid,"
+            " @@version AS version, @@global.rpl_semi_sync_source_enabled AS semi_source,"
+            " @@global.rpl_semi_sync_source_timeout AS semi_timeout,"
+            " @@global.rpl_semi_sync_replica_enabled AS semi_replica"
+        )[0]
+        read_s = time.monotonic()
+        status = {
+            one["Variable_name"].lower().removeprefix("rpl_semi_sync_"): one["Value"]
+            for one in self._query("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_%%'", ())
+        }
+        rows = self._query(f"SHOW REPLICA STATUS FOR CHANNEL '{CHANNEL}'") if self._has_channel() else []
+        executed = join_sets(row["executed"])
+        self._snapshots.append((started_s, read_s, executed))
+        replica = rows[0] if rows else {}
+        received = join_sets(replica.get("Retrieved_Gtid_Set") or "")
+        applied = self._subset(received, executed)
+        peers = tuple(self._compare(raw, executed, received) for raw in raw_peers)
+        uuid = str(row["uuid"])
+        server = Server(
+            answered_s=started_s,
+            dead=False,
+            incarnation=f"{uuid[:8]}-{self.incarnation}",
+            open=not (row["super_read_only"] or row["read_only"]),
+            executed=executed,
+            received=received,
+            applied=applied,
+            semi_source=bool(row["semi_source"]),
+            semi_replica=bool(row["semi_replica"]),
+            clients=int(status.get("source_clients", 0)),
+            waiting=int(status.get("source_wait_sessions", 0)),
+            acks=int(status.get("source_yes_tx", 0)),
+            channel=read_channel(replica, raw_peers),
+        )
+        facts = {
+            "server_uuid": uuid,
+            "version": row["version"],
+            "super_read_only": bool(row["super_read_only"]),
+            "read_only": bool(row["read_only"]),
+            "offline_mode": bool(row["offline_mode"]),
+            "semi_sync_acknowledges": status.get("replica_status") == "ON",
+            "semi_sync_timeout_ms": int(row["semi_timeout"]),
+            "source_uuid": replica.get("Source_UUID") or "",
+            "channels": [
+                {
+                    "name": CHANNEL,
+                    "source_host": replica.get("Source_Host"),
+                    "io": replica.get("Replica_IO_Running"),
+                    "sql": replica.get("Replica_SQL_Running"),
+                    "lag_s": replica.get("Seconds_Behind_Source"),
+                    "errno": replica.get("Last_SQL_Errno") or replica.get("Last_IO_Errno"),
+                    "error": replica.get("Last_SQL_Error") or replica.get("Last_IO_Error"),
+                }
+            ]
+            if replica
+            else [],
+        }
+        return Look(server, peers, facts)
+
+    def _has_channel(self) -> bool:
+        found = self._query(
+            "SELECT 1 FROM performance_schema.replication_connection_configuration WHERE CHANNEL_NAME = %s", (CHANNEL,)
+        )
+        return bool(found)
+
+    def _subset(self, inner: str, outer: str) -> bool:
+        return bool(self._query("SELECT GTID_SUBSET(%s, %s) AS yes", (inner, outer))[0]["yes"])
+
+    def _compare(self, raw: RawPeer, executed: str, received: str) -> Peer:
+        """A peer's sets beside ours. Of ours the newest that was read before the peer was asked."""
+        theirs = join_sets(raw.executed, raw.received)
+        as_of_s, mine = NEVER, executed
+        for started_s, read_s, text in self._snapshots:
+            if read_s <= raw.peer.asked_s:
+                as_of_s, mine = started_s, text
+        covers = as_of_s != NEVER and self._subset(mine, theirs)
+        covered = self._subset(theirs, join_sets(executed, received))
+        return replace(raw.peer, covers=covers, covers_as_of_s=as_of_s, covered=covered)
+
+    # --- hands --------------------------------------------------------------------------------------------------------
+
+    def carry_out(self, action: SqlAction) -> None:
+        """One action. Raises pymysql.err.Error, OSError."""
+        match action:
+            case Close():
+                self._close_for_clients()
+            case Open():
+                # read_only OFF switches super_read_only off as well, in one statement. A statement that reaches a
+                # server which hangs is too late when it wakes: the look after it closes again.
+                if time.monotonic() < action.until_s:
+                    self._query("SET GLOBAL offline_mode = OFF")
+                    self._query("SET GLOBAL read_only = OFF")
+            case StartChannel():
+                thread = "SQL_THREAD " if action.applier_only else ""
+                self._query(f"START REPLICA {thread}FOR CHANNEL '{CHANNEL}'")
+            case StopReceiver():
+                self._query(f"STOP REPLICA IO_THREAD FOR CHANNEL '{CHANNEL}'")
+            case KillDumps():
+                self._kill(one["ID"] for one in self._sessions() if one["COMMAND"].startswith("Binlog Dump"))
+            case SemiSource():
+                if action.on:
+                    self._query("SET GLOBAL rpl_semi_sync_source_wait_for_replica_count = 1")
+                    self._query("SET GLOBAL rpl_semi_sync_source_timeout = %s", (action.timeout_ms,))
+                self._query("SET GLOBAL rpl_semi_sync_source_enabled = %s", (int(action.on),))
+            case SemiReplica():
+                self._query("SET GLOBAL rpl_semi_sync_replica_enabled = %s", (int(action.on),))
+                # A receiver that runs has told its source already; it has to come again to say so.
+                if self._has_channel():
+                    self._query(f"STOP REPLICA IO_THREAD FOR CHANNEL '{CHANNEL}'")
+
+    def _close_for_clients(self) -> None:
+        """Order matters: a client whose commit waits for its acknowledgement must be gone before the wait ends.
+
+        Without waiters super_read_only takes effect at once, and what commits at this moment gets its acknowledgement.
+        With waiters it would block on the commit lock: then offline_mode ends the clients' connections first, so that
+        none hears OK, and only after that the wait is ended.
+        """
+        waits = self._query("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'")
+        if not int(waits[0]["Value"]):
+            try:
+                self._query("SET GLOBAL super_read_only = ON")
+            except pymysql.err.OperationalError as error:
+                if error.args[0] != _LOCK_WAIT_TIMEOUT:
+                    raise
+            else:
+                self._kill(self._clients())
+                self._query("SET GLOBAL rpl_semi_sync_source_enabled = OFF")
+                return
+        self._query("SET GLOBAL offline_mode = ON")
+        self._kill(self._clients())
+        self._query("SET GLOBAL rpl_semi_sync_source_enabled = OFF")
+        self._query("SET GLOBAL super_read_only = ON")
+        self._query("SET GLOBAL offline_mode = OFF")
+
+    def _sessions(self) -> list[dict[str, Any]]:
+        return self._query(
+            "SELECT PROCESSLIST_ID AS ID, PROCESSLIST_USER AS USER, PROCESSLIST_COMMAND AS COMMAND"
+            " FROM performance_schema.threads WHERE TYPE = 'FOREGROUND' AND PROCESSLIST_ID IS NOT NULL"
+            " AND PROCESSLIST_COMMAND IS NOT NULL"
+        )
+
+    def _clients(self) -> list[int]:
+        return [
+            one["ID"]
+            for one in self._sessions()
+            if (one["USER"] or "") not in SPARED and not one["COMMAND"].startswith(("Binlog Dump", "Daemon"))
+        ]
+
+    def _kill(self, sessions: Iterable[int]) -> None:
+        for number in sessions:
+            with contextlib.suppress(pymysql.err.Error):
+                self._query("KILL %s", (int(number),))
+
+
+def read_channel(row: Mapping[str, Any], peers: Iterable[RawPeer]) -> Channel:
+    """A row of SHOW REPLICA STATUS. The source is a pet by its server_uuid, else by the first part of its host."""
+    if not row:
+        return Channel()
+    uuid, host = row.get("Source_UUID") or "", str(row.get("Source_Host") or "")
+    source = next((raw.peer.name for raw in peers if uuid and raw.uuid == uuid), host.partition(".")[0])
+    error_no = int(row.get("Last_SQL_Errno") or 0)
+    lag = row.get("Seconds_Behind_Source")
+    io = {"Yes": "on", "Connecting": "connecting"}.get(str(row.get("Replica_IO_Running")), "off")
+    return Channel(
+        configured=True,
+        io=io,
+        applier=row.get("Replica_SQL_Running") == "Yes",
+        error_no=error_no,
+        error=str(row.get("Last_SQL_Error" if error_no else "Last_IO_Error") or ""),
+        lag_s=None if lag is None else float(lag),
+        source=source,
+    )
+
+
+def is_dead(error: BaseException) -> bool:
+    """Whether nobody listens on the socket, rather than somebody who does not answer."""
+    causes: list[BaseException | None] = [error, getattr(error, "original_exception", None), error.__cause__]
+    return any(isinstance(one, ConnectionRefusedError | FileNotFoundError) for one in causes)
+
+
+def explain(error: BaseException) -> str:
+    """An error in one line. Passwords are never in MySQL's errors."""
+    return f"{type(error).__name__}: {error}"[:300]
+
+
+class MarkerWriter:
+    """Commits a row of our own in the background: the commit waits for its acknowledgement as a client's does."""
+
+    def __init__(self, database: Database, pet: str, wake: Callable[[], None]) -> None:
+        self._database = database
+        self._pet = pet
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._state = MarkerState()
+
+    @property
+    def state(self) -> MarkerState:
+        """Where the last marker is."""
+        with self._lock:
+            return self._state
+
+    def write(self) -> None:
+        """Begin one, unless one is on its way."""
+        with self._lock:
+            if self._state.pending_since_s is not None:
+                return
+            started_s = time.monotonic()
+            self._state = replace(self._state, pending_since_s=started_s)
+        threading.Thread(target=self._run, args=(started_s,), name="marker", daemon=True).start()
+
+    def _run(self, started_s: float) -> None:
+        good = False
+        try:
+            connection = self._database.connect(read_limit_s=60.0)
+            with connection, connection.cursor() as cursor:
+                before = _semi_sync(cursor)
+                self._commit(cursor)
+                after = _semi_sync(cursor)
+            # Semi-sync was on, and no commit has gone without its acknowledgement meanwhile.
+            good = before == after and before[0] == "ON"
+        except (pymysql.err.Error, OSError):
+            good = False
+        with self._lock:
+            self._state = MarkerState(None, started_s if good else self._state.acked_s)
+        self._wake()
+
+    def _commit(self, cursor: Any) -> None:
+        statement = (
+            "INSERT INTO petset.heartbeat (pet, beat, at) VALUES (%s, 1, UTC_TIMESTAMP(6))"
+            " ON DUPLICATE KEY UPDATE beat = beat + 1, at = UTC_TIMESTAMP(6)"
+        )
+        try:
+            cursor.execute(statement, (self._pet,))
+        except pymysql.err.Error as error:
+            if error.args[0] not in (_NO_DATABASE, _NO_TABLE):
+                raise
+            cursor.execute("CREATE DATABASE IF NOT EXISTS petset")
+            cursor.execute(
+                "CREATE TABLE IF NOT EXISTS petset.heartbeat (pet VARCHAR(63) CHARACTER SET ascii NOT NULL PRIMARY KEY,"
+                " beat BIGINT UNSIGNED NOT NULL, at DATETIME(6) NOT NULL) ENGINE = InnoDB"
+            )
+            cursor.execute(statement, (self._pet,))
+
+
+def _semi_sync(cursor: Any) -> tuple[str, str]:
+    cursor.execute("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_%'")
+    found = {row["Variable_name"]: row["Value"] for row in cursor.fetchall()}
+    return found.get("Rpl_semi_sync_source_status", ""), found.get("Rpl_semi_sync_source_no_tx", "")

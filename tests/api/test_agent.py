@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two real mysqlds, two agents from the zip, one real Lease: a story, in order."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pymysql
+import pytest
+
+from tests.api.agents import Rig, running_rig
+from tests.api.cluster import Cluster
+
+pytestmark = [
+    pytest.mark.api,
+    pytest.mark.slow,
+    # PyMySQL leaves the socket of a refused connection to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def rig(api: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    namespace = f"agent-{os.getpid()}"
+    api.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    with running_rig(tmp_path_factory.mktemp("agent"), api, namespace) as rig:
+        yield rig
+
+
+class Client:
+    """Writes through whatever pet says that it is the writer, and keeps what was acknowledged."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig, self.acked, self.failed = rig, [0], 0
+        self.acked.clear()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Client:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        numbers = itertools.count(int(time.time() * 1e6))
+        connection = None
+        while not self._end.is_set():
+            number = next(numbers)
+            try:
+                if connection is None:
+                    pet = next((one for one in self.rig.pets if one.is_writer()), None)
+                    if pet is None:
+                        time.sleep(0.02)
+                        continue
+                    connection = pymysql.connect(
+                        unix_socket=str(pet.folder / "mysqld.sock"), user="app", autocommit=True, read_timeout=1.5
+                    )
+                with connection.cursor() as cursor:
+                    cursor.execute("INSERT INTO app.t VALUES (%s)", (number,))
+                self.acked.append(number)
+                time.sleep(0.01)
+            except (pymysql.err.Error, OSError):
+                self.failed += 1
+                connection = None
+                time.sleep(0.02)
+
+
+def check_rows(rig: Rig, client: Client) -> None:
+    """Every acknowledged row is on both pets, and their histories are equal."""
+
+    def equal() -> bool:
+        return len({pet.sql("SELECT @@GLOBAL.gtid_executed")[0][0] for pet in rig.pets}) == 1
+
+    rig.wait(equal, 15, "both have the same history")
+    for pet in rig.pets:
+        there = {row[0] for row in pet.sql("SELECT id FROM app.t")}
+        assert len(client.acked) > 5
+        assert set(client.acked) <= there, f"{pet.name} lacks acknowledged rows"
+
+
+def test_nothing_opens_before_there_is_a_ring(rig: Rig) -> None:
+    for pet in rig.pets:
+        rig.wait(lambda pet=pet: pet.ask("/healthz")[0] == 200, 20, f"{pet.name} is healthy")
+        rig.wait(lambda pet=pet: "no ring was set up yet" in pet.ask("/writer")[1], 5, "it says why")
+        assert pet.sql("SELECT @@global.super_read_only") == ((1,),) or pet.status["super_read_only"] is True
+
+
+def test_one_becomes_the_writer_and_both_are_in_sync(rig: Rig) -> None:
+    rig.make_lease()
+    rig.wait(rig.pets[0].is_writer, 12, "mysql-0 is the writer")
+    rig.wait(lambda: rig.lease() == ("mysql-0", {"mysql-0", "mysql-1"}), 10, "both are in-sync")
+    assert not rig.pets[1].is_writer()
+    rig.wait(lambda: rig.pets[1].ask("/reader")[0] == 200, 5, "mysql-1 is a reader")
+    with Client(rig) as client:
+        rig.wait(lambda: len(client.acked) > 20, 5, "rows are acknowledged")
+    check_rows(rig, client)
+    status = rig.pets[0].status
+    assert (status["role"], status["semi_sync"]["source"], status["semi_sync"]["clients"]) == ("writer", True, 1)
+    assert "petset_writer 1\n" in rig.pets[0].ask("/metrics")[1]
+
+
+def test_killed_writer_is_replaced_and_comes_back_as_a_follower(rig: Rig) -> None:
+    with Client(rig) as client:
+        rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
+        assert rig.pets[0].mysqld is not None
+        rig.pets[0].mysqld.kill()
+        gap_s = rig.wait(rig.pets[1].is_writer, 5, "mysql-1 is the writer")
+        count = len(client.acked)
+        rig.wait(lambda: len(client.acked) > count + 10, 5, "rows are acknowledged again")
+        rig.pets[0].mysqld.wait()
+        rig.pets[0].start_mysqld()
+        rig.wait(lambda: rig.lease() == ("mysql-1", {"mysql-0", "mysql-1"}), 20, "mysql-0 is in-sync again")
+    check_rows(rig, client)
+    assert rig.pets[1].is_writer(), "no fail-back"
+    print(f"writer again after {gap_s:.2f} s")
+
+
+def test_stopped_follower_is_dropped_and_commits_go_on(rig: Rig) -> None:
+    assert rig.pets[0].mysqld is not None
+    with Client(rig) as client:
+        rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
+        rig.pets[0].mysqld.send_signal(signal.SIGSTOP)
+        rig.wait(lambda: rig.lease() == ("mysql-1", {"mysql-1"}), 6, "mysql-0 is out")
+        count = len(client.acked)
+        rig.wait(lambda: len(client.acked) > count + 10, 5, "rows are acknowledged again")
+        rig.pets[0].mysqld.send_signal(signal.SIGCONT)
+        rig.wait(lambda: len(rig.lease()[1]) == 2, 20, "mysql-0 is in-sync again")
+    check_rows(rig, client)
+
+
+def test_both_crash_and_come_back_with_every_row(rig: Rig) -> None:
+    with Client(rig) as client:
+        rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
+        for pet in rig.pets:
+            assert pet.mysqld is not None
+            pet.mysqld.kill()
+        for pet in rig.pets:
+            assert pet.mysqld is not None
+            pet.mysqld.wait()
+            pet.start_mysqld()
+        count = len(client.acked)
+        rig.wait(lambda: len(client.acked) > count + 10, 20, "rows are acknowledged again")
+        rig.wait(lambda: len(rig.lease()[1]) == 2, 20, "both are in-sync again")
+    check_rows(rig, client)
+    assert rig.lease()[0] == "mysql-1", "the last writer has everything, also what nobody has acknowledged"
+
+
+def test_a_writer_whose_agent_is_stopped_is_replaced_and_closed(rig: Rig) -> None:
+    writer = rig.pets[1]
+    assert writer.agent is not None
+    writer.agent.send_signal(signal.SIGSTOP)
+    try:
+        rig.wait(rig.pets[0].is_writer, 8, "mysql-0 has taken the lease that ran out")
+    finally:
+        writer.agent.send_signal(signal.SIGCONT)
+    rig.wait(lambda: writer.status["super_read_only"] is True and writer.status["current"], 5, "the old one is closed")
+    with Client(rig) as client:
+        rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
+        rig.wait(lambda: len(rig.lease()[1]) == 2, 20, "mysql-1 is in-sync again")
+    check_rows(rig, client)

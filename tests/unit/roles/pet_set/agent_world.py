@@ -1,0 +1,451 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A small world for the agents' decisions: mysqlds with semi-sync, one record with compare-and-set, faults, a client.
+
+It follows MySQL where it matters: with AFTER_SYNC a commit that waits is in the binary log and invisible; a killed
+server has it after its restart; a standby that was killed forgets what it had received and not applied; whatever waits
+is let go when semi-sync is switched off; a statement sent to a stopped process is carried out when it wakes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tests.unit.roles.pet_set import agent_rig  # noqa: F401
+
+from petset_agent import model as m  # isort: skip
+from petset_agent.decide import Decision, Memory, decide  # isort: skip
+
+STEP_S = 0.05
+TICK_S = 0.25
+Gtids = frozenset[int]
+
+
+class Violation(AssertionError):
+    """An invariant does not hold."""
+
+
+@dataclass(slots=True)
+class Waiter:
+    """A commit that waits for its acknowledgement. ``client`` False: nobody is there any more to be told.
+
+    ``own``: the agent's, whose sessions are not ended when the pet is closed.
+    """
+
+    gtid: int
+    client: bool
+    own: bool
+    done: Callable[[], None]
+
+
+@dataclass(slots=True)
+class MySQL:
+    """One server. ``executed`` is visible, ``waiting`` only in its binary log, ``relay`` received and not applied."""
+
+    executed: set[int] = field(default_factory=set)
+    relay: set[int] = field(default_factory=set)
+    waiting: list[Waiter] = field(default_factory=list)
+    starts: int = 1
+    up: bool = True
+    paused: bool = False
+    open: bool = False
+    semi_source: bool = False
+    semi_replica: bool = False
+    io: bool = False
+    sql: bool = False
+    linked: bool = False
+    acks: int = 0
+    back_s: float = 0.0
+
+    def history(self) -> set[int]:
+        return self.executed | self.relay
+
+    def release(self) -> None:
+        for waiter in self.waiting:
+            self.executed.add(waiter.gtid)
+            if waiter.client:
+                waiter.done()
+        self.waiting.clear()
+
+
+@dataclass(slots=True)
+class Call:
+    """A write of the lease on its way: it takes effect at ``lands_s`` and is answered at ``ends_s``."""
+
+    put: m.PutLease
+    started_s: float
+    lands_s: float
+    ends_s: float
+    landed: bool | None = None
+
+
+@dataclass(slots=True)
+class Pet:
+    name: str
+    ordinal: int
+    settings: m.Settings
+    mysql: MySQL
+    memory: Memory
+    agent_up: bool = True
+    agent_back_s: float = 0.0
+    tick_s: float = 0.0
+    server: m.Server = field(default_factory=m.Server)
+    lease: m.Lease | None = None
+    read_s: float = 0.0
+    call: Call | None = None
+    put: m.PutResult | None = None
+    sql: tuple[float, float, Any] | None = None
+    """When a statement is carried out, when the agent gives it up, and what it is."""
+    orphans: list[Any] = field(default_factory=list)
+    marker: m.MarkerState = field(default_factory=m.MarkerState)
+    marker_started_s: float = 0.0
+    snapshots: list[tuple[float, Gtids]] = field(default_factory=list)
+    peers: dict[str, m.Peer] = field(default_factory=dict)
+    polled_s: float = 0.0
+    decision: Decision | None = None
+    api_cut: bool = False
+    unwell_s: float = 0.0
+    """When its agent or its mysqld was last stopped."""
+
+
+class World:
+    """``pets`` pets, and time in steps. Everything random comes from ``seed``."""
+
+    def __init__(self, seed: int, pets: int = 2, mode: str = m.SINGLE_WRITER) -> None:
+        self.random = random.Random(seed)
+        self.now_s = 1000.0
+        self.next_gtid = 1
+        self.acked: set[int] = set()
+        self.version = 1
+        self.record = m.Lease(True, "1", "", tuple(f"p-{n}" for n in range(min(pets, 2))), {}, mode)
+        self.peer_cut = False
+        self.log: list[str] = []
+        self.pets = [
+            Pet(f"p-{n}", n, m.Settings(f"p-{n}", n), MySQL(), Memory(self.now_s), tick_s=self.now_s + n * 0.1)
+            for n in range(pets)
+        ]
+
+    # --- replication --------------------------------------------------------------------------------------------------
+
+    def source_of(self, pet: Pet) -> Pet:
+        return self.pets[1] if pet.ordinal == 0 else self.pets[0]
+
+    def connected(self, pet: Pet) -> bool:
+        """Whether this pet's receiver gets what its source has now."""
+        source = self.source_of(pet).mysql
+        both = pet.mysql.up and source.up and not pet.mysql.paused and not source.paused
+        return both and pet.mysql.io and not self.peer_cut
+
+    def replicate(self) -> None:
+        for pet in self.pets:
+            mysql, source = pet.mysql, self.source_of(pet).mysql
+            if self.connected(pet):
+                mysql.linked = True
+                mysql.relay |= source.executed - mysql.executed
+                for waiter in list(source.waiting):
+                    if waiter.gtid not in mysql.executed:
+                        mysql.relay.add(waiter.gtid)
+                    if mysql.semi_replica and source.semi_source:
+                        source.waiting.remove(waiter)
+                        source.executed.add(waiter.gtid)
+                        source.acks += 1
+                        if waiter.client:
+                            waiter.done()
+            elif not (mysql.up and source.up and mysql.io):
+                # A silent cut leaves the dump thread; an end that died does not.
+                mysql.linked = False
+            if mysql.up and not mysql.paused and mysql.sql and mysql.relay:
+                many = self.random.randint(0, len(mysql.relay))
+                for gtid in sorted(mysql.relay)[:many]:
+                    mysql.relay.discard(gtid)
+                    mysql.executed.add(gtid)
+
+    def commit(self, pet: Pet, done: Callable[[], None], *, client: bool = True) -> None:
+        mysql = pet.mysql
+        gtid, self.next_gtid = self.next_gtid, self.next_gtid + 1
+
+        def told() -> None:
+            if client:
+                self.acknowledge(pet, gtid)
+            done()
+
+        if mysql.semi_source:
+            mysql.waiting.append(Waiter(gtid, True, not client, told))
+        else:
+            mysql.executed.add(gtid)
+            told()
+
+    def acknowledge(self, pet: Pet, gtid: int) -> None:
+        self.acked.add(gtid)
+        if self.record.mode == m.SPREAD:
+            return
+        for other in self.pets:
+            if other is not pet and other.mysql.open and self.record.holder == other.name:
+                raise Violation(f"{pet.name} acknowledges while {other.name} is the open holder")
+
+    # --- what agents do -----------------------------------------------------------------------------------------------
+
+    def carry_out(self, pet: Pet, action: Any) -> None:
+        mysql = pet.mysql
+        match action:
+            case m.Close():
+                for waiter in mysql.waiting:
+                    waiter.client = waiter.own
+                mysql.open = False
+                mysql.semi_source = False
+                mysql.release()
+            case m.Open():
+                if self.now_s < action.until_s:
+                    self.check_opening(pet)
+                    mysql.open = True
+            case m.StartChannel():
+                mysql.sql = True
+                mysql.io = mysql.io or not action.applier_only
+            case m.StopReceiver():
+                mysql.io = False
+            case m.KillDumps():
+                for other in self.pets:
+                    if self.source_of(other) is pet:
+                        other.mysql.linked = False
+            case m.SemiSource():
+                mysql.semi_source = action.on
+                if not action.on:
+                    mysql.release()
+            case m.SemiReplica():
+                mysql.semi_replica = action.on
+
+    def check_opening(self, pet: Pet) -> None:
+        if self.record.mode == m.SPREAD:
+            return
+        lost = self.acked - pet.mysql.executed
+        if self.record.holder == pet.name and lost:
+            raise Violation(f"{pet.name} opens without {sorted(lost)[:5]}")
+        for other in self.pets:
+            # An agent that could act has closed its own by now; one that could not is kept from acknowledging.
+            if other is not pet and other.mysql.open and self.now_s - other.unwell_s > other.settings.lease_s:
+                raise Violation(f"{pet.name} opens while {other.name} is open")
+
+    def look(self, pet: Pet) -> None:
+        mysql = pet.mysql
+        if not mysql.up:
+            pet.server = replace(pet.server, dead=True)
+            return
+        if mysql.paused:
+            return
+        clients = sum(
+            other.mysql.linked and other.mysql.semi_replica for other in self.pets if self.source_of(other) is pet
+        )
+        pet.server = m.Server(
+            answered_s=self.now_s,
+            dead=False,
+            incarnation=f"{pet.name}/{mysql.starts}",
+            open=mysql.open,
+            applied=not mysql.relay,
+            semi_source=mysql.semi_source,
+            semi_replica=mysql.semi_replica,
+            clients=clients,
+            waiting=len(mysql.waiting),
+            acks=mysql.acks,
+            channel=m.Channel(
+                True,
+                "on" if mysql.io and mysql.linked else "connecting" if mysql.io else "off",
+                mysql.sql,
+                lag_s=0.0,
+                source=self.source_of(pet).name,
+            ),
+        )
+        pet.snapshots = [*pet.snapshots[-7:], (self.now_s, frozenset(mysql.executed))]
+
+    def poll(self, pet: Pet) -> None:
+        """What the peers' agents say, of their last look."""
+        if self.now_s - pet.polled_s < 0.45:
+            return
+        pet.polled_s = self.now_s
+        for other in self.pets:
+            if other is pet or self.peer_cut or not other.agent_up or not pet.snapshots:
+                continue
+            server, theirs = other.server, other.snapshots[-1][1] if other.snapshots else frozenset()
+            as_of_s, mine = pet.snapshots[-1]
+            seen = other.mysql.history() if other.mysql.up and not other.mysql.paused else theirs
+            pet.peers[other.name] = m.Peer(
+                other.name,
+                other.ordinal,
+                asked_s=self.now_s,
+                alive=not server.dead and self.now_s - server.answered_s < 2,
+                incarnation=server.incarnation,
+                open=server.open,
+                source=server.channel.source if server.channel.io == "on" else "",
+                semi_replica=server.semi_replica,
+                covers=mine <= seen,
+                covers_as_of_s=as_of_s,
+                covered=seen <= pet.mysql.history(),
+            )
+
+    def api(self, pet: Pet) -> None:
+        call = pet.call
+        if call is not None:
+            if call.landed is None and self.now_s >= call.lands_s:
+                call.landed = call.put.version == self.record.version
+                if call.landed:
+                    self.store(call.put)
+            if self.now_s >= call.ends_s and call.landed is not None:
+                pet.call = None
+                answered = not pet.api_cut and call.ends_s - call.started_s < 0.7
+                pet.put = m.PutResult((pet.put.serial if pet.put else 0) + 1, call.started_s, answered and call.landed)
+                if not pet.api_cut:
+                    pet.lease = replace(self.record, asked_s=call.started_s if answered else self.now_s)
+        elif self.now_s - pet.read_s > 0.4 and not pet.api_cut:
+            pet.read_s = self.now_s
+            pet.lease = replace(self.record, asked_s=self.now_s)
+
+    def store(self, put: m.PutLease) -> None:
+        self.version += 1
+        self.log.append(f"{self.now_s:.2f} {put.purpose}: holder {put.holder or '-'} in-sync {','.join(put.in_sync)}")
+        self.record = replace(
+            self.record,
+            version=str(self.version),
+            holder=put.holder,
+            in_sync=put.in_sync,
+            incarnations=dict(put.incarnations),
+            last_writer=put.last_writer,
+        )
+
+    def send(self, pet: Pet, put: m.PutLease) -> None:
+        pause_s = self.random.choice((0.01, 0.05, 0.2))
+        # Cut: it never arrives, or it does, later, and the answer is lost.
+        lands_s = self.now_s + (pause_s if not pet.api_cut else self.random.choice((0.3, 1.5, 1e9)))
+        if lands_s > self.now_s + 100:
+            put = replace(put, version="never")
+            lands_s = self.now_s + 0.7
+        pet.call = Call(put, self.now_s, lands_s, max(lands_s, self.now_s + (0.75 if pet.api_cut else pause_s * 2)))
+
+    def statements(self, pet: Pet) -> None:
+        mysql = pet.mysql
+        if mysql.up and not mysql.paused:
+            for action in pet.orphans:
+                self.carry_out(pet, action)
+            pet.orphans.clear()
+        elif not mysql.up:
+            pet.orphans.clear()
+            pet.sql = None
+        if pet.sql is None:
+            return
+        start_s, end_s, action = pet.sql
+        if mysql.paused and self.now_s >= end_s:
+            # Sent, and carried out when the process wakes.
+            pet.orphans.append(action)
+            pet.sql = None
+        elif not mysql.paused and self.now_s >= start_s:
+            self.carry_out(pet, action)
+            pet.sql = None
+            if pet.agent_up:
+                self.look(pet)
+                pet.tick_s = self.now_s
+
+    def tick(self, pet: Pet) -> None:
+        if not pet.agent_up or self.now_s < pet.tick_s:
+            return
+        pet.tick_s = self.now_s + TICK_S
+        if pet.sql is None:
+            self.look(pet)
+        self.poll(pet)
+        seen = m.Observation(
+            server=pet.server,
+            lease=pet.lease,
+            put=pet.put,
+            lease_busy=pet.call is not None,
+            sql_busy=pet.sql is not None,
+            peers=tuple(pet.peers.values()),
+            marker=pet.marker,
+        )
+        pet.decision = decide(pet.settings, seen, pet.memory, self.now_s)
+        pet.memory = pet.decision.memory
+        for action in pet.decision.actions:
+            if isinstance(action, m.PutLease):
+                self.send(pet, action)
+            elif isinstance(action, m.Marker):
+                self.mark(pet)
+            else:
+                start_s = self.now_s + self.random.choice((0.0, 0.05, 0.3))
+                pet.sql = (start_s, self.now_s + 2.0, action)
+
+    def mark(self, pet: Pet) -> None:
+        if not pet.mysql.up or pet.mysql.paused or not pet.mysql.open:
+            return
+        started_s, semi = self.now_s, pet.mysql.semi_source
+        pet.marker = replace(pet.marker, pending_since_s=started_s)
+
+        def done() -> None:
+            good = semi and pet.mysql.semi_source
+            pet.marker = m.MarkerState(None, started_s if good else pet.marker.acked_s)
+
+        self.commit(pet, done, client=False)
+
+    # --- faults -------------------------------------------------------------------------------------------------------
+
+    def kill(self, pet: Pet, seconds: float) -> None:
+        mysql = pet.mysql
+        if not mysql.up:
+            return
+        mysql.executed |= {waiter.gtid for waiter in mysql.waiting}
+        mysql.waiting.clear()
+        mysql.relay.clear()
+        mysql.up = mysql.open = mysql.io = mysql.sql = mysql.semi_source = mysql.semi_replica = False
+        mysql.linked = mysql.paused = False
+        mysql.back_s = self.now_s + seconds
+        pet.marker = replace(pet.marker, pending_since_s=None)
+
+    def restart_agent(self, pet: Pet, seconds: float) -> None:
+        pet.agent_up, pet.agent_back_s = False, self.now_s + seconds
+
+    def revive(self, pet: Pet) -> None:
+        if not pet.mysql.up and self.now_s >= pet.mysql.back_s:
+            pet.mysql.up = True
+            pet.mysql.starts += 1
+        if not pet.agent_up and self.now_s >= pet.agent_back_s:
+            pet.agent_up = True
+            pet.memory = Memory(self.now_s)
+            pet.server, pet.lease, pet.put, pet.call = m.Server(), None, None, None
+            pet.peers, pet.marker, pet.snapshots, pet.sql = {}, m.MarkerState(), [], None
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def step(self, *, write: bool = True) -> None:
+        self.now_s = round(self.now_s + STEP_S, 3)
+        for pet in self.pets:
+            if not pet.agent_up or pet.mysql.paused:
+                pet.unwell_s = self.now_s
+            self.revive(pet)
+            self.api(pet)
+            self.statements(pet)
+        self.replicate()
+        for pet in self.pets:
+            self.tick(pet)
+            mysql = pet.mysql
+            if write and mysql.open and mysql.up and not mysql.paused and len(mysql.waiting) < 3:
+                self.commit(pet, lambda: None)
+        self.check()
+
+    def check(self) -> None:
+        yes = [pet.name for pet in self.pets if self.says_writer(pet)]
+        if len(yes) > 1 and self.record.mode == m.SINGLE_WRITER:
+            raise Violation(f"/writer of {' and '.join(yes)} say yes")
+        if yes and self.record.mode == m.SINGLE_WRITER and self.record.holder != yes[0]:
+            raise Violation(f"/writer of {yes[0]} says yes, the holder is {self.record.holder or 'nobody'}")
+        for pet in self.pets:
+            if pet.ordinal >= 2 and pet.mysql.open:
+                raise Violation(f"{pet.name} is open and no master")
+
+    def says_writer(self, pet: Pet) -> bool:
+        return pet.agent_up and pet.decision is not None and self.now_s < pet.decision.writer_until_s
+
+    def run(self, seconds: float) -> None:
+        for _step in range(round(seconds / STEP_S)):
+            self.step()
+
+    def settled(self) -> bool:
+        """One writer that says so, and all masters in-sync with it."""
+        writers = [pet for pet in self.pets if self.says_writer(pet) and pet.mysql.open]
+        return len(writers) >= 1 and len(self.record.in_sync or ()) == min(len(self.pets), 2)

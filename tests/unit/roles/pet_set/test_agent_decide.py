@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Single decisions of the agent, one line of the table each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.unit.roles.pet_set import agent_rig  # noqa: F401
+
+from petset_agent import model as m  # isort: skip
+from petset_agent.decide import Decision, Memory, decide  # isort: skip
+
+NOW = 100.0
+ME, PEER = "mysql-0", "mysql-1"
+INC = {ME: "a/1", PEER: "b/1"}
+CHANNEL = m.Channel(configured=True, io="on", applier=True, lag_s=0.0, source=PEER)
+SERVER = m.Server(
+    answered_s=NOW - 0.1, dead=False, incarnation="a/1", applied=True, semi_replica=True, clients=1, channel=CHANNEL
+)
+OTHER = m.Peer(PEER, 1, NOW - 0.2, True, "b/1", False, ME, True, True, NOW - 0.3, True)
+FREE = m.Lease(True, "7", "", (ME, PEER), INC, last_writer=PEER, asked_s=NOW - 0.1)
+MINE = replace(FREE, holder=ME, last_writer=ME)
+THEIRS = replace(FREE, holder=PEER)
+HOLDS = {"renewed_s": NOW - 0.1, "put_started_s": NOW - 0.1, "promoted": "a/1", "semi_on_s": NOW - 5, "acks": 0}
+WRITER = replace(SERVER, open=True, semi_source=True)
+
+
+def ask(
+    server: m.Server = SERVER,
+    lease: m.Lease | None = FREE,
+    *,
+    peers: tuple[m.Peer, ...] = (OTHER,),
+    ordinal: int = 0,
+    memory: dict[str, Any] | None = None,
+    **seen: Any,
+) -> Decision:
+    """A decision at NOW by mysql-0, which has run long and has seen the lease for long."""
+    past = {"lease_version": "7", "lease_changed_s": NOW - 1, **(memory or {})}
+    settings = m.Settings(ME if ordinal < 2 else f"mysql-{ordinal}", ordinal)
+    return decide(settings, m.Observation(server, lease, peers=peers, **seen), Memory(NOW - 60, **past), NOW)
+
+
+def short(decision: Decision) -> list[str]:
+    """The actions as words."""
+    return [
+        f"put {one.purpose} {one.holder or '-'} {','.join(one.in_sync)}"
+        if isinstance(one, m.PutLease)
+        else f"semi-sync {'on' if one.on else 'off'}"
+        if isinstance(one, m.SemiSource)
+        else type(one).__name__
+        for one in decision.actions
+    ]
+
+
+STUCK = {**HOLDS, "stuck_since_s": NOW - 3}
+LOST = {**HOLDS, "lost_since_s": NOW - 2}
+ALONE = replace(MINE, in_sync=(ME,), incarnations={ME: "a/1"})
+STOPPED = replace(SERVER, channel=replace(CHANNEL, io="off", applier=False))
+RESTARTED = replace(SERVER, incarnation="a/2")
+CASES: dict[str, tuple[Decision, list[str]]] = {
+    "no answer of the API yet": (ask(replace(SERVER, open=True), None), ["Close"]),
+    "no lease": (ask(replace(SERVER, open=True), m.Lease()), ["Close"]),
+    "no ring yet, the channel is left alone": (ask(STOPPED, replace(FREE, in_sync=None)), []),
+    "free, named, this start": (ask(), [f"put take {ME} {ME}"]),
+    "free, not named": (ask(lease=replace(FREE, in_sync=(PEER,))), []),
+    "held by the other and fresh": (ask(lease=THEIRS), []),
+    "held by the other and unchanged for longer than the lease": (
+        ask(lease=THEIRS, memory={"lease_changed_s": NOW - 3.1}),
+        [f"put take {ME} {ME}"],
+    ),
+    "an old view of the lease": (ask(lease=replace(FREE, asked_s=NOW - 2.5)), []),
+    "my mysqld is down": (ask(replace(SERVER, dead=True)), []),
+    "the channel is broken with things not applied": (
+        ask(replace(SERVER, applied=False, channel=replace(CHANNEL, applier=False, error_no=1062))),
+        [],
+    ),
+    "the last writer, just gave it up": (
+        ask(lease=replace(FREE, last_writer=ME), memory={"gave_up_s": NOW - 1}),
+        [],
+    ),
+    "the last writer, the other had its chance": (
+        ask(lease=replace(FREE, last_writer=ME), memory={"gave_up_s": NOW - 4}),
+        [f"put take {ME} {ME}"],
+    ),
+    "the last writer after a restart, the other is away": (
+        ask(RESTARTED, replace(FREE, last_writer=ME), peers=(), memory={"gave_up_s": NOW - 4}),
+        [f"put take {ME} {ME}"],
+    ),
+    "restarted standby, the other is away": (ask(RESTARTED, peers=()), []),
+    "restarted standby, the other has more": (ask(RESTARTED, peers=(replace(OTHER, covered=False),)), []),
+    "restarted standby, has all that the other has": (ask(RESTARTED), [f"put take {ME} {ME}"]),
+    "restarted and the only member": (
+        ask(RESTARTED, replace(FREE, in_sync=(ME,)), peers=()),
+        [f"put take {ME} {ME}"],
+    ),
+    "follower, open": (ask(replace(SERVER, open=True), THEIRS), ["Close"]),
+    "follower, semi-sync source still on": (ask(replace(SERVER, semi_source=True), THEIRS), ["semi-sync off"]),
+    "follower, does not acknowledge": (ask(replace(SERVER, semi_replica=False), THEIRS), ["SemiReplica"]),
+    "follower, channel stopped": (ask(STOPPED, THEIRS), ["StartChannel"]),
+    "follower, channel stopped, tried a moment ago": (ask(STOPPED, THEIRS, memory={"channel_s": NOW - 1}), []),
+    "follower, channel stopped by an error": (
+        ask(replace(STOPPED, channel=replace(STOPPED.channel, error_no=1062, error="Duplicate entry")), THEIRS),
+        [],
+    ),
+    "no master, lease free": (ask(replace(SERVER, semi_replica=False), ordinal=2), []),
+    "no master, open": (ask(replace(SERVER, semi_replica=False, open=True), ordinal=2), ["Close"]),
+    "holder, receiver still on": (ask(SERVER, ALONE, memory={**HOLDS, "promoted": ""}), ["StopReceiver"]),
+    "holder, replicas of before": (
+        ask(replace(SERVER, channel=replace(CHANNEL, io="off")), ALONE, memory={**HOLDS, "promoted": ""}),
+        ["KillDumps"],
+    ),
+    "holder, not all applied": (ask(replace(SERVER, applied=False), ALONE, memory=HOLDS), []),
+    "holder, alone by a write that succeeded": (ask(SERVER, ALONE, memory={**HOLDS, "alone": True}), ["Open"]),
+    "holder, alone but not sure of it": (ask(SERVER, ALONE, memory=HOLDS), []),
+    "holder, named with another, semi-sync off": (ask(SERVER, MINE, memory=HOLDS), ["semi-sync on"]),
+    "writer": (ask(WRITER, MINE, memory=HOLDS), []),
+    "writer, time to renew": (
+        ask(WRITER, MINE, memory={**HOLDS, "put_started_s": NOW - 0.8}),
+        [f"put renew {ME} {ME},{PEER}"],
+    ),
+    "writer, not renewed in time": (
+        ask(WRITER, MINE, memory={**HOLDS, "renewed_s": NOW - 2}, lease_busy=True),
+        ["Close"],
+    ),
+    "writer, restarted agent: one try to renew": (
+        ask(WRITER, MINE, memory={"put_started_s": m.NEVER}),
+        [f"put renew {ME} {ME},{PEER}"],
+    ),
+    "writer, mysqld dies": (
+        ask(replace(WRITER, dead=True), MINE, memory=HOLDS),
+        [f"put give up - {ME},{PEER}"],
+    ),
+    "writer, mysqld hangs": (
+        ask(replace(WRITER, answered_s=NOW - 2.1), MINE, memory=HOLDS),
+        [f"put give up - {ME},{PEER}"],
+    ),
+    "holder, mysqld was restarted between two looks": (
+        ask(RESTARTED, MINE, memory=HOLDS),
+        [f"put give up - {ME},{PEER}"],
+    ),
+    "writer, peer not connected": (
+        ask(replace(WRITER, clients=0), MINE, memory=LOST),
+        [f"put remove {ME} {ME}"],
+    ),
+    "writer, peer not connected, write on its way: still waiting": (
+        ask(replace(WRITER, clients=0), MINE, memory=LOST, lease_busy=True),
+        [],
+    ),
+    "writer, removed but not sure of it: still waiting": (ask(replace(WRITER, clients=0), ALONE, memory=LOST), []),
+    "writer, removed: waits no more": (
+        ask(replace(WRITER, clients=0), ALONE, memory={**LOST, "alone": True}),
+        ["semi-sync off"],
+    ),
+    "writer, peer does not acknowledge": (
+        ask(replace(WRITER, waiting=2, acks=0), MINE, memory=STUCK),
+        [f"put remove {ME} {ME}"],
+    ),
+    "writer, commits wait for a commit of its own": (
+        ask(replace(WRITER, waiting=1, acks=0), MINE, memory={**HOLDS, "stuck_since_s": NOW - 0.5}),
+        ["Marker"],
+    ),
+    "writer, peer says its mysqld is down": (
+        ask(WRITER, MINE, peers=(replace(OTHER, alive=False),), memory=HOLDS),
+        [f"put remove {ME} {ME}"],
+    ),
+    "writer, peer was restarted": (
+        ask(WRITER, MINE, peers=(replace(OTHER, incarnation="b/2"),), memory=HOLDS),
+        [f"put remove {ME} {ME}"],
+    ),
+    "alone, peer caught up": (
+        ask(replace(WRITER, semi_source=False), ALONE, memory={**HOLDS, "alone": True}),
+        ["semi-sync on"],
+    ),
+    "alone, peer behind": (
+        ask(replace(WRITER, semi_source=False), ALONE, peers=(replace(OTHER, covers=False),), memory=HOLDS),
+        [],
+    ),
+    "alone, semi-sync on, no marker yet": (ask(WRITER, ALONE, memory=HOLDS), ["Marker"]),
+    "alone, marker of before semi-sync": (
+        ask(WRITER, ALONE, memory=HOLDS, marker=m.MarkerState(None, NOW - 6)),
+        ["Marker"],
+    ),
+    "alone, marker acknowledged": (
+        ask(WRITER, ALONE, memory=HOLDS, marker=m.MarkerState(None, NOW - 1)),
+        [f"put add {ME} {ME},{PEER}"],
+    ),
+    "alone, marker acknowledged, peer still open": (
+        ask(WRITER, ALONE, peers=(replace(OTHER, open=True),), memory=HOLDS, marker=m.MarkerState(None, NOW - 1)),
+        [],
+    ),
+    "writer, own channel stopped, the peer follows": (
+        ask(replace(WRITER, channel=STOPPED.channel), MINE, memory=HOLDS),
+        ["StartChannel"],
+    ),
+    "writer, own channel stopped, the peer is still open": (
+        ask(replace(WRITER, channel=STOPPED.channel), MINE, peers=(replace(OTHER, open=True),), memory=HOLDS),
+        [],
+    ),
+    "spread, second master": (ask(SERVER, replace(THEIRS, mode=m.SPREAD)), ["semi-sync on"]),
+    "spread, second master, ready": (
+        ask(replace(SERVER, semi_source=True), replace(THEIRS, mode=m.SPREAD)),
+        ["Open"],
+    ),
+    "spread, second master, not named": (
+        ask(replace(SERVER, open=True), replace(THEIRS, mode=m.SPREAD, in_sync=(PEER,))),
+        ["Close"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_decisions(name: str) -> None:
+    decision, expected = CASES[name]
+    assert short(decision) == expected, decision.reasons
+
+
+def test_a_decision_changes_nothing_that_it_was_given() -> None:
+    memory = Memory(NOW - 60)
+    settings, seen = m.Settings(ME, 0), m.Observation(SERVER, FREE)
+    first = decide(settings, seen, memory, NOW)
+    assert memory == Memory(NOW - 60)
+    assert decide(settings, seen, memory, NOW) == first
+
+
+@pytest.mark.parametrize(
+    ("decision", "writer_s", "reader_s"),
+    [
+        (ask(WRITER, MINE, memory=HOLDS), 1.9, 1.9),
+        (ask(WRITER, MINE, memory={**HOLDS, "renewed_s": NOW - 1.5}), 0.5, 1.9),
+        (ask(SERVER, MINE, memory=HOLDS), None, 1.9),
+        (ask(SERVER, THEIRS), None, 1.9),
+        (ask(replace(SERVER, channel=replace(CHANNEL, lag_s=11.0)), THEIRS), None, None),
+        (ask(STOPPED, THEIRS), None, None),
+        (ask(replace(WRITER, dead=True), MINE, memory=HOLDS), None, None),
+    ],
+    ids=["writer", "writer, nearly fenced", "opening", "follower", "lagging", "not receiving", "dead"],
+)
+def test_answers_have_an_end(decision: Decision, writer_s: float | None, reader_s: float | None) -> None:
+    def left(until_s: float) -> float | None:
+        return round(until_s - NOW, 3) if until_s > NOW else None
+
+    assert (left(decision.writer_until_s), left(decision.reader_until_s)) == (writer_s, reader_s)
+
+
+def test_reasons_name_what_is_missing() -> None:
+    assert any("not in-sync (mysql-1)" in why for why in ask(lease=replace(FREE, in_sync=(PEER,))).reasons)
+    broken = replace(STOPPED, channel=replace(STOPPED.channel, error_no=1062, error="Duplicate entry"))
+    assert "the channel is stopped by error 1062: Duplicate entry" in ask(broken, THEIRS).reasons

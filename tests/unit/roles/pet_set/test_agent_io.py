@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the agent reads and writes, without a server."""
+
+from __future__ import annotations
+
+import datetime
+import http.client
+import json
+import time
+from typing import Any
+
+import pytest
+
+from tests.unit.roles.pet_set import agent_rig  # noqa: F401
+
+from petset_agent import lease as lease_module  # isort: skip
+from petset_agent import model as m  # isort: skip
+from petset_agent.__main__ import read_config  # isort: skip
+from petset_agent.mysqld import RawPeer, is_dead, join_sets, read_channel  # isort: skip
+from petset_agent.server import AgentServer, View, answer  # isort: skip
+
+LEASE = {
+    "apiVersion": "coordination.k8s.io/v1",
+    "kind": "Lease",
+    "metadata": {
+        "name": "mysql",
+        "resourceVersion": "9",
+        "labels": {"a": "b"},
+        "managedFields": [{}],
+        "annotations": {"stateful.petset/in-sync": "mysql-0, mysql-1", "mine": "stays"},
+    },
+    "spec": {"holderIdentity": "mysql-1", "leaseTransitions": 4},
+}
+NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, 6, datetime.UTC)
+
+
+def test_a_lease_is_read() -> None:
+    found = lease_module.parse_lease(LEASE, 5.0)
+    assert found == m.Lease(True, "9", "mysql-1", ("mysql-0", "mysql-1"), {}, "single_writer", "", 5.0)
+    assert lease_module.parse_lease({"metadata": {}, "spec": {}}, 5.0).in_sync is None
+    assert lease_module.parse_lease({"metadata": {"annotations": {"stateful.petset/in-sync": ""}}}, 5.0).in_sync == ()
+
+
+def test_a_lease_that_was_written_is_read_as_meant_and_keeps_what_is_others() -> None:
+    put = m.PutLease("take", "9", "mysql-0", ("mysql-0",), {"mysql-0": "ab-1"}, "mysql-0")
+    body = lease_module.merge_put(LEASE, put, NOW, 3.0)
+    assert body["metadata"]["annotations"]["mine"] == "stays"
+    assert body["metadata"]["labels"] == {"a": "b"}
+    assert "managedFields" not in body["metadata"]
+    assert body["spec"] == {
+        "holderIdentity": "mysql-0",
+        "leaseTransitions": 5,
+        "acquireTime": "2026-01-02T03:04:05.000006Z",
+        "renewTime": "2026-01-02T03:04:05.000006Z",
+        "leaseDurationSeconds": 3,
+    }
+    again = lease_module.parse_lease(body, 6.0)
+    assert (again.in_sync, again.incarnations, again.last_writer) == (("mysql-0",), {"mysql-0": "ab-1"}, "mysql-0")
+    assert LEASE["metadata"]["resourceVersion"] == "9"
+
+
+def test_giving_up_is_no_transition() -> None:
+    put = m.PutLease("give up", "9", "", ("mysql-0",), {}, "mysql-1")
+    assert lease_module.merge_put(LEASE, put, NOW, 3.0)["spec"]["leaseTransitions"] == 4
+
+
+def test_a_source_is_known_by_its_uuid_or_its_name() -> None:
+    row = {"Replica_IO_Running": "Yes", "Replica_SQL_Running": "Yes", "Source_Host": "mysql-1.db.x", "Source_UUID": "u"}
+    peers = [RawPeer(m.Peer("mysql-0", 0), uuid="u")]
+    assert read_channel(row, peers).source == "mysql-0"
+    assert read_channel(row, []).source == "mysql-1"
+    assert read_channel({}, peers) == m.Channel()
+
+
+def test_an_error_of_the_applier_has_a_number_and_one_of_the_receiver_only_words() -> None:
+    sql = read_channel({"Last_SQL_Errno": 1062, "Last_SQL_Error": "Duplicate", "Last_IO_Error": "no"}, [])
+    assert (sql.error_no, sql.error) == (1062, "Duplicate")
+    io = read_channel({"Last_SQL_Errno": 0, "Last_IO_Errno": 2003, "Last_IO_Error": "cannot connect"}, [])
+    assert (io.error_no, io.error) == (0, "cannot connect")
+
+
+def test_gtid_sets_are_joined() -> None:
+    assert join_sets("a:1-3,\nb:2", "", "\n", "c:1") == "a:1-3,b:2,c:1"
+
+
+def test_who_refuses_is_dead_and_who_is_silent_is_not() -> None:
+    assert is_dead(ConnectionRefusedError())
+    assert is_dead(FileNotFoundError())
+    assert not is_dead(TimeoutError())
+
+
+@pytest.mark.parametrize(
+    ("path", "at_s", "status"),
+    [
+        ("/writer", 100.5, 200),
+        ("/writer", 101.0, 503),
+        ("/reader", 101.0, 200),
+        ("/reader", 102.5, 503),
+        ("/healthz", 101.5, 200),
+        ("/livez", 102.5, 503),
+        ("/status", 999.0, 200),
+        ("/nothing", 100.0, 404),
+    ],
+)
+def test_answers_and_their_age(path: str, at_s: float, status: int) -> None:
+    view = View(100.0, 101.0, 103.0, 103.0, ("because",), {"name": "x"}, {})
+    assert answer(view, path, at_s)[0] == status
+
+
+def test_a_no_says_why() -> None:
+    view = View(100.0, 0.0, 0.0, 0.0, ("mysql-1 holds the lease",))
+    assert answer(view, "/writer", 100.1)[2] == "mysql-1 holds the lease\n"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_the_server_answers_each_method(method: str) -> None:
+    now_s = time.monotonic()
+    server = AgentServer(0, lambda: View(now_s, now_s + 60, now_s + 60, now_s + 60, stale_s=60), "127.0.0.1")
+    server.start()
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=5)
+        connection.request(method, "/writer")
+        found = connection.getresponse()
+        assert (found.status, found.read()) == (200, b"" if method == "HEAD" else b"ok\n")
+        connection.close()
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_the_environment_of_a_pod() -> None:
+    environment = {
+        "PETSET_POD": "mysql-2",
+        "PETSET_SET": "mysql",
+        "PETSET_SERVICE": "db",
+        "PETSET_NAMESPACE": "demo",
+        "PETSET_MASTERS": "2",
+        "KUBERNETES_SERVICE_HOST": "fd00::1",
+    }
+    config, api = read_config(environment)
+    assert config.settings.ordinal == 2
+    assert config.peers == {"mysql-0": "http://mysql-0.db:8008", "mysql-1": "http://mysql-1.db:8008"}
+    assert (api.url, api.name, api.namespace) == ("https://[fd00::1]:443", "mysql", "demo")
+
+
+def test_metrics_are_numbers() -> None:
+    text = answer(View(metrics={"petset_up": 1.0}), "/metrics", 0.0)[2]
+    values: dict[str, Any] = {}
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            name, _blank, value = line.partition(" ")
+            values[name] = float(value)
+    assert values == {"petset_up": 1.0, "petset_writer": 0.0, "petset_reader": 0.0}
+    assert json.loads(answer(View(), "/status", 0.0)[2])["age_s"] is None

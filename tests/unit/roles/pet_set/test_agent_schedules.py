@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Agents, servers and faults in a random order: what must hold at every moment, and at the end.
+
+``PETSET_AGENT_SCHEDULES=100000`` asks for more than the gate's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from tests.unit.roles.pet_set.agent_world import Violation as Broken
+from tests.unit.roles.pet_set.agent_world import World, m
+
+import petset_agent.decide as decide_module  # isort: skip
+
+SCHEDULES = int(os.environ.get("PETSET_AGENT_SCHEDULES", "300"))
+PAUSES_S = (0.3, 1.0, 2.5, 4.0, 8.0)
+Fault = Callable[[World, int, float], None]
+
+
+def _pause(world: World, which: int, _seconds: float) -> None:
+    world.pets[which].mysql.paused = True
+
+
+def _cut_api(world: World, which: int, _seconds: float) -> None:
+    world.pets[which].api_cut = True
+
+
+def _cut_api_of_all(world: World, _which: int, _seconds: float) -> None:
+    for pet in world.pets:
+        pet.api_cut = True
+
+
+def _cut_peers(world: World, _which: int, _seconds: float) -> None:
+    world.peer_cut = True
+
+
+def _kill(world: World, which: int, seconds: float) -> None:
+    world.kill(world.pets[which], seconds)
+
+
+def _kill_all(world: World, _which: int, _seconds: float) -> None:
+    for pet in world.pets:
+        world.kill(pet, world.random.choice((0.3, 1.0, 4.0)))
+
+
+def _restart_agent(world: World, which: int, seconds: float) -> None:
+    world.restart_agent(world.pets[which], seconds)
+
+
+FAULTS: tuple[Fault, ...] = (_kill, _kill, _kill_all, _pause, _restart_agent, _cut_api, _cut_api_of_all, _cut_peers)
+
+
+def mend(world: World) -> None:
+    world.peer_cut = False
+    for pet in world.pets:
+        pet.mysql.paused = pet.api_cut = False
+
+
+def play(world: World) -> None:
+    """Start, one to four faults, mend all, and wait for the end: one writer, nothing lost, all equal."""
+    random = world.random
+    world.run(4.0)
+    for _fault in range(random.randint(1, 4)):
+        fault, which, seconds = random.choice(FAULTS), random.randrange(len(world.pets)), random.choice(PAUSES_S)
+        world.log.append(f"{world.now_s:.2f} {fault.__name__} {which} {seconds}")
+        fault(world, which, seconds)
+        world.run(random.choice((seconds, random.random() * seconds)))
+        if random.random() < 0.6:
+            mend(world)
+            world.run(random.choice((0.2, 1.0, 4.0)))
+    mend(world)
+    world.log.append(f"{world.now_s:.2f} mended")
+    for step in range(400):
+        world.step()
+        if step > 100 and world.settled():
+            break
+    else:
+        raise Broken("no settled writer 20 s after the last fault")
+    for _step in range(40):
+        world.step(write=False)
+    for pet in world.pets:
+        if not world.acked <= pet.mysql.executed:
+            raise Broken(f"{pet.name} lacks {sorted(world.acked - pet.mysql.executed)[:5]}")
+        if pet.mysql.executed != world.pets[0].mysql.executed:
+            raise Broken(f"{pet.name} and {world.pets[0].name} differ")
+
+
+def explore(count: int, pets: int = 2, first: int = 0) -> None:
+    for seed in range(first, first + count):
+        world = World(seed, pets)
+        try:
+            play(world)
+        except Broken as broken:
+            told = [f"{pet.name}: {pet.decision.role} {pet.decision.reasons}" for pet in world.pets if pet.decision]
+            raise Broken("\n".join([f"seed {seed}: {broken}", *world.log[-25:], *told])) from None
+
+
+def test_two_pets() -> None:
+    explore(SCHEDULES)
+
+
+def test_with_a_pet_that_only_reads() -> None:
+    explore(SCHEDULES // 8, pets=3, first=1_000_000)
+
+
+def test_a_quiet_start_has_a_writer_and_all_in_sync_within_seconds() -> None:
+    world = World(1)
+    world.run(4.0)
+    assert world.settled(), world.log
+    assert world.record.holder == "p-0"
+
+
+def test_a_killed_writer_is_replaced_and_nobody_falls_back() -> None:
+    world = World(2)
+    world.run(4.0)
+    world.kill(world.pets[0], 1.0)
+    world.run(2.5)
+    assert world.says_writer(world.pets[1])
+    world.run(20.0)
+    assert world.record.holder == "p-1"
+    assert world.settled()
+
+
+@pytest.mark.parametrize("seconds", [(0.5, 3.0), (3.0, 0.5)])
+def test_both_pets_crash_and_the_set_comes_back(seconds: tuple[float, float]) -> None:
+    world = World(3)
+    world.run(4.0)
+    for pet, away_s in zip(world.pets, seconds, strict=True):
+        world.kill(pet, away_s)
+    world.run(14.0)
+    assert world.settled(), world.log
+
+
+def test_spread_has_two_writers() -> None:
+    world = World(4, mode=m.SPREAD)
+    world.run(6.0)
+    assert [pet.mysql.open for pet in world.pets] == [True, True]
+    world.kill(world.pets[0], 3.0)
+    world.run(12.0)
+    assert [pet.mysql.open for pet in world.pets] == [True, True]
+
+
+# ---- the world finds mistakes ----------------------------------------------------------------------------------------
+
+
+def _any_member_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decide_module, "_why_wait", lambda _look, _lease: "")
+
+
+def _never_fences(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decide_module._Look, "fresh", property(lambda _self: True))
+
+
+def _stops_waiting_before_the_record_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drop(look: decide_module._Look, lease: m.Lease) -> list[str]:
+        if look.memory.lost_since_s is not None:
+            look.sql(m.SemiSource(on=False))
+        return []
+
+    monkeypatch.setattr(decide_module, "_why_drop", drop)
+
+
+@pytest.mark.parametrize("mistake", [_any_member_may_take, _never_fences, _stops_waiting_before_the_record_says_so])
+def test_mistakes_are_found(mistake: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    mistake(monkeypatch)
+    with pytest.raises(Broken):
+        explore(300)
