@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tarfile
 import threading
@@ -21,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
-from ansible_collections.stateful.petset.plugins.module_utils._core.ring import Mode, Ring, RingPet
+from ansible_collections.stateful.petset.plugins.module_utils._core.ring import Down, Mode, Ring, RingPet
 from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import (
     Connector,
+    PetDown,
     Session,
     open_session,
     tls_context,
@@ -140,7 +142,7 @@ class Mysqld:
             try:
                 self.sql("SELECT 1")
                 return
-            except pymysql.err.OperationalError:
+            except (pymysql.err.OperationalError, OSError):
                 assert time.monotonic() < end, (self.folder / "log").read_text()[-3000:]
                 time.sleep(0.1)
 
@@ -153,14 +155,19 @@ class Mysqld:
 
     def sql(self, *statements: str, user: str = "root") -> list[tuple[Any, ...]]:
         """Statements as root over the socket; the rows of the last one."""
-        connection = pymysql.connect(unix_socket=str(self.folder / "mysqld.sock"), user=user, autocommit=True)
+        sock = socket.socket(socket.AF_UNIX)
+        connection = pymysql.connect(
+            unix_socket=str(self.folder / "mysqld.sock"), user=user, autocommit=True, defer_connect=True
+        )
         try:
+            sock.connect(str(self.folder / "mysqld.sock"))
+            connection.connect(sock)
             with connection.cursor() as cursor:
                 for statement in statements:
                     cursor.execute(statement)
                 return list(cursor.fetchall())
         finally:
-            connection.close()
+            sock.close()
 
     def write(self, *statements: str) -> None:
         """As the writer would: open, write, close."""
@@ -230,12 +237,17 @@ class Rig:
         ports = {pet.name: pet.admin_port for pet in self.pets}
 
         def connect(pet: RingPet, limit_s: float | None) -> Session:
+            try:
+                sock = socket.create_connection(("127.0.0.1", ports[pet.name]), 10)
+            except OSError as problem:
+                raise PetDown(Down("lost", str(problem))) from problem
             return open_session(
                 pet,
                 user="petset_admin",
                 password=password,
                 context=context,
-                address=("localhost", ports[pet.name]),
+                sock=sock,
+                name="localhost",
                 limit_s=limit_s,
             )
 

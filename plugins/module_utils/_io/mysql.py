@@ -170,15 +170,17 @@ def open_session(
     user: str,
     password: str,
     context: ssl.SSLContext,
-    sock: Any = None,
-    address: tuple[str, int] | None = None,
+    sock: Any,
+    name: str = "",
     limit_s: float | None = STATEMENT_LIMIT_S,
     why_closed: Callable[[], str] = str,
 ) -> MysqlSession:
-    """Log in by TLS, over a given socket or to an address. PetDown: sorted by what went wrong."""
+    """Log in by TLS over a socket; the certificate has to be for ``name``, the pet's host without it.
+
+    PetDown: sorted by what went wrong.
+    """
     connection = pymysql.connect(
-        host=pet.host if address is None else address[0],
-        port=pet.port if address is None else address[1],
+        host=name or pet.host,
         user=user,
         password=password,
         ssl=context,
@@ -193,6 +195,8 @@ def open_session(
     try:
         connection.connect(sock)
     except (pymysql.err.Error, OSError) as problem:
+        with contextlib.suppress(OSError):
+            sock.close()
         raise PetDown(sort_login(pet.name, user, problem, why_closed())) from None
     return MysqlSession(pet.name, connection)
 
