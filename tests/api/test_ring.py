@@ -175,6 +175,8 @@ def test_rp_rep_13_ten_looks_under_load_are_clean(rig: Rig) -> None:
     zero, one = rig.add(0), rig.add(1)
     story = Story(rig)
     story.run()
+    assert story.lease.manifest is not None
+    story.lease = LeaseView({**story.lease.manifest, "spec": {"holderIdentity": "mysql-0"}})
     zero.sql(
         "SET GLOBAL super_read_only = OFF",
         "SET GLOBAL read_only = OFF",
