@@ -11,6 +11,7 @@ server nor the node sees what is said. All pets are asked side by side, each wit
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 import threading
 import time
@@ -109,9 +110,10 @@ Connector = Callable[[RingPet, "float | None"], Session]
 class MysqlSession:
     """A session over PyMySQL."""
 
-    def __init__(self, pet: str, connection: Any) -> None:
+    def __init__(self, pet: str, connection: Any, on_close: Callable[[], None]) -> None:
         self.pet = pet
         self._connection = connection
+        self._on_close = on_close
 
     def query(self, text: str) -> list[Row]:
         """Rows by column name in lower case."""
@@ -136,6 +138,7 @@ class MysqlSession:
         """Never fails."""
         with contextlib.suppress(Exception):
             self._connection.close()
+        self._on_close()
 
     def _sorted(self, problem: Exception, text: str, secret: str) -> Exception:
         number, said = _number_of(problem)
@@ -174,6 +177,7 @@ def open_session(
     name: str = "",
     limit_s: float | None = STATEMENT_LIMIT_S,
     why_closed: Callable[[], str] = str,
+    on_close: Callable[[], None] = lambda: None,
 ) -> MysqlSession:
     """Log in by TLS over a socket; the certificate has to be for ``name``, the pet's host without it.
 
@@ -195,10 +199,12 @@ def open_session(
     try:
         connection.connect(sock)
     except (pymysql.err.Error, OSError) as problem:
+        down = sort_login(pet.name, user, problem, why_closed())
         with contextlib.suppress(OSError):
             sock.close()
-        raise PetDown(sort_login(pet.name, user, problem, why_closed())) from None
-    return MysqlSession(pet.name, connection)
+        on_close()
+        raise PetDown(down) from None
+    return MysqlSession(pet.name, connection, on_close)
 
 
 def sort_login(pet: str, user: str, problem: Exception, why_closed: str) -> Down:
@@ -242,7 +248,9 @@ def port_forward_connector(client: KubeClient, namespace: str, ca: str, password
     def connect(pet: RingPet, limit_s: float | None) -> Session:
         forward = _forward(client, namespace, pet.name)
         end = forward.socket(ADMIN_PORT)
-        sock = getattr(end, "_socket", end)
+        # PyMySQL may close its own at any moment; ours stays until the library has seen the end.
+        ours = getattr(end, "_socket", end)
+        sock = ours.dup()
         sock.settimeout(LOOK_LIMIT_S)
         return open_session(
             pet,
@@ -252,6 +260,7 @@ def port_forward_connector(client: KubeClient, namespace: str, ca: str, password
             sock=sock,
             limit_s=limit_s,
             why_closed=lambda: " ".join(str(forward.error(ADMIN_PORT) or "").split())[:200],
+            on_close=lambda: _end(ours),
         )
 
     return connect
@@ -271,6 +280,17 @@ def _forward(client: KubeClient, namespace: str, pod: str) -> Any:
         )
     except Exception as problem:  # the library lets through those of its websocket library as well
         raise PetDown(sort_forward(pod, " ".join(str(problem).split())[:300])) from problem
+
+
+def _end(ours: Any) -> None:
+    """Say goodbye before hanging up: the library's thread fails over an end that closes with something unread."""
+    with contextlib.suppress(OSError):
+        ours.settimeout(1.0)
+        ours.shutdown(socket.SHUT_WR)
+        while ours.recv(65536):
+            pass
+    with contextlib.suppress(OSError):
+        ours.close()
 
 
 def sort_forward(pod: str, text: str) -> Down:
