@@ -33,7 +33,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import (
 from ansible_collections.stateful.petset.plugins.module_utils._io.openssl import make_certificates
 
 from lab.images import ensure_images, parse_index
-from lab.paths import cached
+from lab.paths import cached, key_of
 from tests.api.cluster import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +79,46 @@ def mysqld_command(tree: Path) -> list[str]:
         str(tree / "usr/lib/x86_64-linux-gnu"),
         str(tree / "usr/sbin/mysqld"),
     ]
+
+
+def data_template() -> Path:
+    """A fresh data folder with the collection's accounts, made once. No server_uuid: each copy draws its own."""
+    tree = mysql_tree()
+
+    def build(target: Path) -> None:
+        data, init = target / "data", target / "accounts.sql"
+        common = [
+            *mysqld_command(tree),
+            "--no-defaults",
+            f"--datadir={data}",
+            f"--basedir={tree / 'usr'}",
+            f"--lc-messages-dir={tree / 'usr/share/mysql'}",
+            f"--character-sets-dir={tree / 'usr/share/mysql/charsets'}",
+            f"--plugin-dir={tree / 'usr/lib/mysql/plugin'}",
+            "--user=root",
+            "--skip-log-bin",
+            "--skip-networking",
+            "--secure-file-priv=NULL",
+            "--mysqlx=OFF",
+            "--auto-generate-certs=OFF",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-redo-log-capacity=16M",
+            "--innodb-doublewrite=OFF",
+            f"--socket={target / 'init.sock'}",
+            f"--pid-file={target / 'init.pid'}",
+        ]
+        escape = pymysql.converters.escape_string
+        init.write_text(
+            ACCOUNTS.format(replication=f"'{escape(REPLICATION_PASSWORD)}'", admin=f"'{escape(ADMIN_PASSWORD)}'")
+        )
+        for more in (["--initialize-insecure"], [f"--init-file={init}"]):
+            done = subprocess.run([*common, *more], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
+        (data / "auto.cnf").unlink()
+        init.unlink()
+
+    key = key_of(tree.name, ACCOUNTS, ADMIN_PASSWORD, REPLICATION_PASSWORD)
+    return cached("mysql-data", key, "initialise a data folder", build) / "data"
 
 
 @dataclass(slots=True)
@@ -214,13 +254,11 @@ class Rig:
         self.tree = mysql_tree()
         self.pets: list[Mysqld] = []
         self._make_certificates()
-        self._make_template()
 
     def add(self, ordinal: int, masters: int = 2) -> Mysqld:
         port, admin_port = free_ports(2)
         folder = self.folder / f"mysql-{ordinal}"
-        shutil.copytree(self.folder / "template", folder / "data")
-        (folder / "data" / "auto.cnf").unlink(missing_ok=True)
+        shutil.copytree(data_template(), folder / "data")
         pet = Mysqld(self.tree, folder, ordinal, port, admin_port, masters)
         pet.start()
         self.pets.append(pet)
@@ -267,36 +305,6 @@ class Rig:
         for name, text in files.items():
             (self.folder / "tls" / name).write_text(text)
             os.chmod(self.folder / "tls" / name, 0o600)
-
-    def _make_template(self) -> None:
-        data, init = self.folder / "template", self.folder / "accounts.sql"
-        common = [
-            *mysqld_command(self.tree),
-            "--no-defaults",
-            f"--datadir={data}",
-            f"--basedir={self.tree / 'usr'}",
-            f"--lc-messages-dir={self.tree / 'usr/share/mysql'}",
-            f"--character-sets-dir={self.tree / 'usr/share/mysql/charsets'}",
-            f"--plugin-dir={self.tree / 'usr/lib/mysql/plugin'}",
-            "--user=root",
-            "--skip-log-bin",
-            "--skip-networking",
-            "--secure-file-priv=NULL",
-            "--mysqlx=OFF",
-            "--auto-generate-certs=OFF",
-            "--innodb-flush-log-at-trx-commit=0",
-            "--innodb-redo-log-capacity=16M",
-            "--innodb-doublewrite=OFF",
-            f"--socket={self.folder / 'init.sock'}",
-            f"--pid-file={self.folder / 'init.pid'}",
-        ]
-        escape = pymysql.converters.escape_string
-        init.write_text(
-            ACCOUNTS.format(replication=f"'{escape(REPLICATION_PASSWORD)}'", admin=f"'{escape(ADMIN_PASSWORD)}'")
-        )
-        for more in (["--initialize-insecure"], [f"--init-file={init}"]):
-            done = subprocess.run([*common, *more], capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
 
 
 @contextmanager

@@ -49,6 +49,7 @@ LOOK_LIMIT_S = 15.0
 STATEMENT_LIMIT_S = 30.0
 APPLY_SLICE_S = 5
 _RESTART_FAILED = 3707
+_SYNTAX = 1064
 _LOST = (2006, 2013, 1053)
 
 Row = Mapping[str, Any]
@@ -143,7 +144,10 @@ class MysqlSession:
     def _sorted(self, problem: Exception, text: str, secret: str) -> Exception:
         number, said = _number_of(problem)
         if secret:
-            said = said.replace(secret, "<hidden>")
+            # A syntax error quotes a piece of the statement, cut anywhere.
+            said = "not understood" if number == _SYNTAX else said
+            for form in (secret, self._connection.escape(secret)[1:-1]):
+                said = said.replace(form, "<hidden>")
         if isinstance(problem, OSError) or number in _LOST or isinstance(problem, pymysql.err.InterfaceError):
             return PetDown(Down("lost", f"the connection was lost ({said or type(problem).__name__})"))
         shown = text.replace(PLACEHOLDER, "<hidden>")
@@ -214,11 +218,11 @@ def sort_login(pet: str, user: str, problem: Exception, why_closed: str) -> Down
     if isinstance(cause, ssl.SSLCertVerificationError):
         return Down(
             "tls",
-            f"its certificate is not accepted: {cause.verify_message or cause.reason}",
+            f"its certificate is not accepted: {getattr(cause, 'verify_message', cause)}",
             "check that the pet's certificate is from the authority in the set's TLS Secret and has the pet's name",
         )
     if isinstance(cause, ssl.SSLError):
-        return Down("tls", f"TLS failed: {cause.reason or cause}", "check the set's TLS Secret")
+        return Down("tls", f"TLS failed: {getattr(cause, 'reason', cause)}", "check the set's TLS Secret")
     if number in (1045, 1698, 1251):
         return Down(
             "access_denied",
