@@ -27,7 +27,7 @@ from ._core.ring_judge import RingJudgement, Word, judge_ring, render_ring_table
 from ._core.ring_plan import Kind, RingPlan, RingStep, channel_settings, hash_password, plan_ring
 from ._io.clock import Deadline
 from ._io.kube import KubeClient
-from ._io.mysql import HAS_PYMYSQL, PYMYSQL_IMPORT_ERROR, Connector, Pets, port_forward_connector
+from ._io.mysql import HAS_PYMYSQL, PYMYSQL_IMPORT_ERROR, Connector, PetGone, Pets, port_forward_connector
 from ._io.wait import Judgement, wait_until
 from ._module import Module, mask_secret, progress_of
 
@@ -283,7 +283,11 @@ def _wait(work: _Work, partial: Partial) -> tuple[_Look, dict[str, Any]]:
     def observe() -> _Look:
         look = work.look()
         look.plan.raise_if_refused(work.ring.set_name)
-        return _apply(work, look, partial)
+        try:
+            return _apply(work, look, partial)
+        except PetGone:
+            # It restarts, for example; waiting for it is what this is for.
+            return work.look()
 
     def judge(look: _Look) -> Judgement:
         word = look.judged.word

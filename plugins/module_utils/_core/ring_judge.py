@@ -116,7 +116,11 @@ def _judge_lease(ring: Ring, up: Mapping[str, PetState], lease: LeaseView, judge
     if away:
         judged.degraded.append(f"not in sync: {', '.join(away)} (cannot take over without loss)")
     holder = lease.holder
-    if holder is None:
+    if ring.mode is Mode.SPREAD:
+        # All masters are written to; whoever holds the Lease is only named.
+        open_masters = [pet.name for pet in ring.master_pets if pet.name in up and up[pet.name].is_open]
+        judged.writer = holder if holder in open_masters else next(iter(open_masters), None)
+    elif holder is None:
         judged.degraded.append("no pet holds the Lease: there is no writer")
     elif holder in up:
         if up[holder].is_open:
@@ -147,8 +151,6 @@ def find_extra(
         if not extra:
             continue
         fetched = extra.of(known) if any(_is_fetching(peer.channel) for peer in peers) else GtidSet()
-        if ring.mode is Mode.SPREAD:
-            fetched = fetched if fetched else GtidSet()
         if fetched:
             late[pet.name] = fetched
         if extra - fetched:

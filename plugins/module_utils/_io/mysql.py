@@ -21,9 +21,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from .._core.errors import PetsetError
+from .._core.kinds import POD
 from .._core.ring import CHANNEL, STATUSES, VARIABLES, Answers, Down, PetState, Ring, RingPet, State, parse_answers
 from .._core.ring_plan import PLACEHOLDER, Kind, RingStep
-from .kube import KubeClient
+from .kube import KubeClient, Request
 
 try:
     import pymysql
@@ -89,6 +90,12 @@ class SqlError(PetsetError):
     """A statement failed on a pet."""
 
     code = "sql_error"
+
+
+class PetGone(SqlError):
+    """The connection was lost under a statement: whether it was carried out, the next look will tell."""
+
+    code = "pet_gone"
 
 
 class Session(Protocol):
@@ -275,6 +282,7 @@ def _forward(client: KubeClient, namespace: str, pod: str) -> Any:
     # The library replaces a method of its client while it connects: one client for each connection.
     own = kubernetes.client.ApiClient(shared.configuration)
     own.default_headers.update(shared.default_headers)
+    client.requests.append(Request("get", POD.path(namespace, pod, "portforward"), 101))
     try:
         return kubernetes.stream.portforward(
             kubernetes.client.CoreV1Api(own).connect_get_namespaced_pod_portforward,
@@ -337,7 +345,7 @@ class Pets:
         return states
 
     def run(self, step: RingStep, secret: str, progress: Callable[[str], None]) -> None:
-        """One step on its pet. SqlError; PetDown as SqlError."""
+        """One step on its pet. SqlError; PetGone when it goes away meanwhile."""
         try:
             if step.kind is Kind.CLONE:
                 self._clone(step, secret, progress)
@@ -347,7 +355,7 @@ class Pets:
                 self._session(step.pet).run(step.text, secret)
         except PetDown as lost:
             self._drop(step.pet)
-            raise SqlError(
+            raise PetGone(
                 f"pet {step.pet}", lost.down.reason, value=step.describe(), way_out=lost.down.way_out or "run again"
             ) from lost
 

@@ -195,6 +195,16 @@ def test_late_and_errant_transactions_are_told_apart() -> None:
     assert len(errant.broken) == 1
 
 
+def test_spread_needs_no_holder_and_has_no_late_transactions_to_tell() -> None:
+    spread = replace(RING, mode=Mode.SPREAD)
+    both = (writer_of(RING, 0, "0:1-9"), writer_of(RING, 1, "0:1-8,1:1-3"))
+    told = judged(*both, ring=spread, lease=lease_of(None, mode="spread"))
+    assert (told.summary(), told.writer) == ("healthy", "mysql-0")
+    assert [pet.role for pet in told.pets] == ["master", "master"]
+    told = judged(both[0], pet_of(RING, 1, "0:1-8,1:1-3"), ring=spread, lease=lease_of(None, mode="spread"))
+    assert told.degraded == ["mysql-1 is not open for writes"]
+
+
 def test_lag_in_transactions() -> None:
     told = judged(writer_of(RING, 0, "0:1-9"), pet_of(RING, 1, "0:1-4"))
     assert told.pets[1].behind == 5
