@@ -255,10 +255,12 @@ class Rig:
         self.pets: list[Mysqld] = []
         self._make_certificates()
 
-    def add(self, ordinal: int, masters: int = 2) -> Mysqld:
+    def add(self, ordinal: int, masters: int = 2, auto_cnf: str = "") -> Mysqld:
         port, admin_port = free_ports(2)
         folder = self.folder / f"mysql-{ordinal}"
         shutil.copytree(data_template(), folder / "data")
+        if auto_cnf:
+            (folder / "data/auto.cnf").write_text(auto_cnf)
         pet = Mysqld(self.tree, folder, ordinal, port, admin_port, masters)
         pet.start()
         self.pets.append(pet)

@@ -6,23 +6,28 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.stateful.petset.plugins.module_utils._core.ring import LeaseView, Ring
+import yaml
+from ansible_collections.stateful.petset.plugins.module_utils._core.ring import LeaseView, Mode, PetState, Ring
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring_judge import RingJudgement, judge_ring
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring_plan import (
     Kind,
     RingPlan,
+    RingStep,
+    change_statement,
     hash_password,
     plan_ring,
 )
-from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import Pets
+from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import Pets, SqlError
 
 from tests.api.mysqlds import ADMIN_PASSWORD, REPLICATION_PASSWORD, Mysqld, Rig, running_rig
 
 pytestmark = pytest.mark.api
+CASES = Path(__file__).resolve().parents[1] / "unit/cases/reports"
 
 
 @pytest.fixture
@@ -108,6 +113,8 @@ def test_the_life_of_a_ring(rig: Rig) -> None:
         pet.sql("FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY")
     two = rig.add(2)
     before = two.sql("SELECT @@server_uuid")
+    # What the pet's own start checks looks for has to outlive a CLONE.
+    (two.folder / "data/.petset-identity.json").write_text("{}")
     story = Story(rig)
     story.lease = LeaseView(
         {
@@ -124,6 +131,8 @@ def test_the_life_of_a_ring(rig: Rig) -> None:
     two.wait()
     assert two.restarts == 1
     assert two.sql("SELECT @@server_uuid") == before
+    for kept in ("auto.cnf", ".petset-identity.json", "mysql.ibd", "mysql"):
+        assert (two.folder / "data" / kept).exists()
     follow = story.run()
     assert any("SOURCE_CONNECTION_AUTO_FAILOVER = 1" in line for line in follow), follow
     assert sum("asynchronous_connection_failover_add_source" in line for line in follow) == 2
@@ -225,3 +234,103 @@ def test_a_wrong_password_and_a_dead_pet_are_told_by_name(rig: Rig) -> None:
     assert getattr(states["mysql-0"], "kind", "") == "access_denied"
     assert getattr(states["mysql-1"], "kind", "") == "lost"
     assert "wrong" not in repr(states)
+
+
+def test_a_change_waits_for_what_was_received(rig: Rig) -> None:
+    zero, one = rig.add(0), rig.add(1)
+    story = Story(rig)
+    story.run()
+    one.sql("STOP REPLICA SQL_THREAD FOR CHANNEL 'ring'")
+    zero.write("CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY)", "INSERT INTO d.t VALUES (1)")
+    end = time.monotonic() + 20
+    received = "SELECT RECEIVED_TRANSACTION_SET FROM performance_schema.replication_connection_status"
+    while ":1-3" not in str(one.sql(received)):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    changed = replace(story.ring, ca_path=str(rig.folder / "tls/other.crt"))
+    (rig.folder / "tls/other.crt").write_text((rig.folder / "tls/ca.crt").read_text())
+    story.ring = changed
+    done = story.run()
+    words = [line.split()[1] for line in done if line.startswith("mysql-1")]
+    assert words == ["STOP", "START", "wait", "STOP", "CHANGE", "START"], done
+    assert one.sql("SELECT a FROM d.t") == [(1,)]
+    story.pets.close()
+
+
+def test_rp_rep_04_a_copied_data_folder(rig: Rig) -> None:
+    zero = rig.add(0)
+    uuid = zero.sql("SELECT @@server_uuid")[0][0]
+    rig.add(1, auto_cnf=(zero.folder / "data/auto.cnf").read_text())
+    story = Story(rig)
+    plan = story.plan()
+    assert f"pets mysql-0 and mysql-1: have the same server_uuid {uuid}" in plan.refusals[0].render()
+    assert plan.steps == []
+    story.pets.close()
+
+
+def test_rp_rep_06_purged_logs_are_named(rig: Rig) -> None:
+    zero, one = rig.add(0), rig.add(1)
+    story = Story(rig)
+    story.run()
+    zero.write("CREATE DATABASE d")
+    story.settle(zero, one)
+    one.sql("STOP REPLICA FOR CHANNEL 'ring'")
+    zero.write("CREATE DATABASE e")
+    zero.sql("FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY")
+    text = story.plan().refusals[0].render()
+    assert f"has already purged from its binary logs: {zero.sql('SELECT @@server_uuid')[0][0]}:2" in text
+    assert story.judge().word.value == "broken"
+    story.pets.close()
+
+
+def test_rp_rep_08_a_conflict_is_reported_and_not_skipped(rig: Rig) -> None:
+    zero, one = rig.add(0), rig.add(1)
+    story = Story(rig, mode=Mode.SPREAD)
+    story.run()
+    zero.write("CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT, b INT)")
+    story.settle(zero, one)
+    for pet in (zero, one):
+        pet.sql("SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF")
+        pet.sql(*["INSERT INTO d.t (b) VALUES (1)"] * 20)
+    story.settle(zero, one)
+    assert zero.sql("SELECT COUNT(*) FROM d.t") == one.sql("SELECT COUNT(*) FROM d.t") == [(40,)]
+    one.sql("STOP REPLICA FOR CHANNEL 'ring'")
+    for pet in (zero, one):
+        pet.sql("INSERT INTO d.t VALUES (1000, 1)")
+    one.sql("START REPLICA FOR CHANNEL 'ring'")
+    end = time.monotonic() + 20
+    while not (broken := story.judge().broken):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    text = " ".join(broken)
+    for word in ("1062", "d.t", zero.sql("SELECT @@server_uuid")[0][0]):
+        assert word in text
+    # Nothing is skipped, and nothing is tried again blindly.
+    assert story.plan().steps == []
+    assert "1062" in " ".join(story.judge().broken)
+    story.pets.close()
+
+
+PASSWORDS = yaml.safe_load((CASES / "rp-rep-11.yml").read_text())["inputs"]
+
+
+@pytest.mark.parametrize("sql_mode", ["", "NO_BACKSLASH_ESCAPES"])
+def test_rp_rep_11_each_password_arrives_whole(rig: Rig, sql_mode: str) -> None:
+    zero = rig.add(0)
+    zero.sql(f"SET GLOBAL sql_mode = '{sql_mode}'")
+    pets = Pets(rig.ring(), rig.connector())
+    assert len(PASSWORDS) > 15
+    for password in [*PASSWORDS, "é" * 16]:
+        if len(password.encode()) > 32:
+            continue
+        step = RingStep(Kind.SQL, "mysql-0", change_statement({"SOURCE_HOST": "a", "SOURCE_PASSWORD": True}))
+        pets.run(step, password, lambda _line: None)
+        state = pets.observe()["mysql-0"]
+        assert isinstance(state, PetState)
+        assert state.channel is not None
+        assert state.channel.password_hash == hash_password(password), password
+    with pytest.raises(SqlError) as problem:
+        pets.run(step, "x" * 33, lambda _line: None)
+    assert problem.value.details["mysql_error"] == 3056
+    assert "xxx" not in problem.value.render()
+    pets.close()

@@ -249,6 +249,7 @@ class Answers:
     clone: Sequence[Row]
     size: Sequence[Row]
     secrets: Sequence[Row]
+    workers: Sequence[Row]
     later: str
 
 
@@ -260,7 +261,7 @@ def parse_answers(answers: Answers) -> PetState:
     hashes = {str(row["channel_name"]): str(row["password_hash"] or "") for row in answers.secrets}
     channel = None
     if CHANNEL in channels:
-        channel = _parse_channel(channels[CHANNEL], running.get(CHANNEL, {}), hashes.get(CHANNEL, ""))
+        channel = _parse_channel(channels[CHANNEL], running.get(CHANNEL, {}), hashes.get(CHANNEL, ""), answers.workers)
     return PetState(
         server_uuid=variables["server_uuid"].lower(),
         server_id=int(variables["server_id"]),
@@ -285,8 +286,13 @@ def parse_answers(answers: Answers) -> PetState:
     )
 
 
-def _parse_channel(row: Row, status: Row, password_hash: str) -> Channel:
+def _parse_channel(row: Row, status: Row, password_hash: str, workers: Sequence[Row]) -> Channel:
     behind = status.get("seconds_behind_source")
+    sql_error = Fault(_number(status.get("last_sql_errno")), str(status.get("last_sql_error") or ""))
+    # The applier as a whole only points to its workers, which know table and transaction.
+    failed = [Fault(_number(one["number"]), str(one["message"])) for one in workers if one["channel_name"] == CHANNEL]
+    if sql_error and any(failed):
+        sql_error = next((one for one in failed if one.number == sql_error.number), sql_error)
     return Channel(
         host=str(row["host"]),
         port=int(row["port"]),
@@ -302,7 +308,7 @@ def _parse_channel(row: Row, status: Row, password_hash: str) -> Channel:
         io=str(status.get("replica_io_running") or "No"),
         sql=str(status.get("replica_sql_running") or "No"),
         io_error=Fault(_number(status.get("last_io_errno")), str(status.get("last_io_error") or "")),
-        sql_error=Fault(_number(status.get("last_sql_errno")), str(status.get("last_sql_error") or "")),
+        sql_error=sql_error,
         received=GtidSet.parse(str(status.get("retrieved_gtid_set") or "")),
         lag_s=None if behind is None else float(behind),
         source_uuid=str(status.get("source_uuid") or "").lower(),

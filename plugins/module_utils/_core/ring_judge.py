@@ -150,16 +150,13 @@ def find_extra(
             extra = extra - peer.later
         if not extra:
             continue
-        fetched = extra.of(known) if any(_is_fetching(peer.channel) for peer in peers) else GtidSet()
+        # A channel that stands still is told by itself.
+        fetched = extra.of(known) if any(peer.channel for peer in peers) else GtidSet()
         if fetched:
             late[pet.name] = fetched
         if extra - fetched:
             errant[pet.name] = extra - fetched
     return errant, late
-
-
-def _is_fetching(channel: Channel | None) -> bool:
-    return channel is not None and channel.io != "No" and channel.sql != "No"
 
 
 def _judge_pet(
@@ -190,7 +187,7 @@ def _judge_pet(
         judged.broken.append(f"{pet.name} alone has {shorten(told.errant)}: errant transactions")
     if told.late and ring.mode is Mode.SINGLE_WRITER:
         judged.degraded.append(
-            f"{pet.name} has {shorten(told.late)}, which nobody acknowledged; the ring is merging it"
+            f"{pet.name} has {shorten(told.late)}, which the writer has not; nobody acknowledged it, and the ring merges it"
         )
     if pet.name in (lost := lost_own(ring, up)) and not any("of its own" in one for one in judged.broken):
         judged.broken.append(f"{pet.name} lacks transactions of its own: {shorten(lost[pet.name])}")

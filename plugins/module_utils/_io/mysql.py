@@ -73,6 +73,10 @@ _CLONE = "SELECT STATE AS state FROM performance_schema.clone_status"
 _SIZE = "SELECT SUM(FILE_SIZE) AS bytes FROM information_schema.INNODB_TABLESPACES"
 # A hash of the stored password, so that a changed one is seen; the password itself is never read.
 _SECRETS = "SELECT Channel_name AS channel_name, SHA2(User_password, 256) AS password_hash FROM mysql.slave_master_info"
+_WORKERS = (
+    "SELECT CHANNEL_NAME AS channel_name, LAST_ERROR_NUMBER AS number, LAST_ERROR_MESSAGE AS message "
+    "FROM performance_schema.replication_applier_status_by_worker WHERE LAST_ERROR_NUMBER <> 0"
+)
 _PROGRESS = (
     "SELECT STAGE AS stage, STATE AS state, ESTIMATE AS estimate, DATA AS data FROM performance_schema.clone_progress"
 )
@@ -496,6 +500,7 @@ def _answers(session: Session) -> Answers:
         clone=session.query(_CLONE),
         size=session.query(_SIZE),
         secrets=session.query(_SECRETS),
+        workers=session.query(_WORKERS),
         later="",
     )
 

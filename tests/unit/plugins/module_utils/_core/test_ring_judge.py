@@ -185,7 +185,7 @@ def test_late_and_errant_transactions_are_told_apart() -> None:
     late = judged(writer_of(RING, 0, "0:1-9"), pet_of(RING, 1, "0:1-9,1:1"))
     assert late.word.value == "degraded"
     assert late.pets[1].late == f"{UUIDS[1]}:1"
-    assert f"{UUIDS[1]}:1, which nobody acknowledged" in late.degraded[0]
+    assert f"{UUIDS[1]}:1, which the writer has not" in late.degraded[0]
     errant = judged(writer_of(RING, 0, "0:1-9"), pet_of(RING, 1, "0:1-8,x:1"))
     assert errant.word.value == "broken"
     assert errant.pets[1].errant == f"{STRANGER}:1"
@@ -295,6 +295,7 @@ def answers(**changes: Any) -> Answers:
         clone=[{"state": "Completed"}],
         size=[{"bytes": "1048576"}],
         secrets=[{"channel_name": "ring", "password_hash": "abc"}],
+        workers=[],
         later=f"{UUIDS[0]}:1-6",
     )
     return replace(good, **changes)
@@ -320,6 +321,21 @@ def test_answers_are_understood() -> None:
     assert channel.lag_s is None
     assert channel.source_uuid == UUIDS[1]
     assert channel.password_hash == "abc"
+
+
+def test_the_worker_knows_what_the_applier_only_points_to() -> None:
+    status = {**answers().replica_status[0], "last_sql_errno": 1062, "last_sql_error": "see the workers' table"}
+    workers = [
+        {"channel_name": "other", "number": 1062, "message": "elsewhere"},
+        {"channel_name": "ring", "number": 1032, "message": "older"},
+        {"channel_name": "ring", "number": 1062, "message": "Duplicate entry in d.t"},
+    ]
+    channel = parse_answers(answers(replica_status=[status], workers=workers)).channel
+    assert channel is not None
+    assert str(channel.sql_error) == "error 1062: Duplicate entry in d.t"
+    channel = parse_answers(answers(replica_status=[status])).channel
+    assert channel is not None
+    assert str(channel.sql_error) == "error 1062: see the workers' table"
 
 
 def test_answers_of_a_new_pet_and_of_something_else() -> None:
