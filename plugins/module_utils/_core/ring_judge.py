@@ -187,7 +187,7 @@ def _judge_pet(
         judged.broken.append(f"{pet.name} alone has {shorten(told.errant)}: errant transactions")
     if told.late and ring.mode is Mode.SINGLE_WRITER:
         judged.degraded.append(
-            f"{pet.name} has {shorten(told.late)}, which the writer has not; nobody acknowledged it, and the ring merges it"
+            f"{pet.name} has {shorten(told.late)}, which the writer has not; the ring merges it unacknowledged"
         )
     if pet.name in (lost := lost_own(ring, up)) and not any("of its own" in one for one in judged.broken):
         judged.broken.append(f"{pet.name} lacks transactions of its own: {shorten(lost[pet.name])}")
