@@ -185,7 +185,7 @@ def _judge_pet(
     before = len(judged.reasons)
     if told.errant and not any(told.errant in reason for reason in judged.broken):
         judged.broken.append(f"{pet.name} alone has {shorten(told.errant)}: errant transactions")
-    if told.late and ring.mode is Mode.SINGLE_WRITER:
+    if told.late and ring.mode is Mode.SINGLE_WRITER and lease.holder:
         judged.degraded.append(
             f"{pet.name} has {shorten(told.late)}, which the writer has not; the ring merges it unacknowledged"
         )
@@ -205,7 +205,8 @@ def _judge_pet(
 def _role_of(ring: Ring, pet: RingPet, lease: LeaseView) -> str:
     if not ring.is_master(pet):
         return "replica"
-    if ring.mode is Mode.SPREAD:
+    if ring.mode is Mode.SPREAD or lease.unknown:
+        # Which of them is the writer stands in the Lease and is not guessed from who is open.
         return "master"
     return "writer" if lease.holder == pet.name else "standby"
 

@@ -94,7 +94,7 @@ def test_all_is_well() -> None:
         (
             (writer_of(RING, 0), pet_of(RING, 1)),
             LeaseView(unknown="forbidden"),
-            "broken",
+            "uncertain",
             "the Lease could not be read: forbidden",
         ),
         (
