@@ -47,6 +47,8 @@ class Site:
             "petset_wait_timeout": 60,
             "petset_passwords": {"root": PASSWORD},
             "petset_status_probe": False,
+            # Nobody plays mysqld here.
+            "petset_replication": False,
             **variables,
         }
         self.inventory.write_text(json.dumps({"all": {"vars": {k: v for k, v in given.items() if v is not None}}}))

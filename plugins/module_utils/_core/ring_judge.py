@@ -1,0 +1,341 @@
+# Copyright: (c) 2026, stateful.petset contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the state of the pets means: one word, the reasons, and what is not known kept apart from what is."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .gtid import GtidSet
+from .ring import Channel, Down, LeaseView, Mode, PetState, Ring, RingPet, State
+from .ring_plan import RingPlan, errant_of_replicas, lost_own, shorten
+from .status_table import render_table
+
+
+class Word(enum.Enum):
+    """broken: somebody has to act. uncertain: a pet could not be asked. degraded: it works, or soon will, not fully."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    BROKEN = "broken"
+    UNCERTAIN = "uncertain"
+
+
+@dataclass(slots=True)
+class PetJudgement:
+    """One pet: role is writer, master, standby, replica or unknown. ``lag_s`` seconds, ``behind`` transactions."""
+
+    name: str
+    ordinal: int
+    role: str
+    answers: bool
+    read_only: str = ""
+    server_uuid: str = ""
+    version: str = ""
+    gtid_executed: str = ""
+    channel: str = ""
+    source: str = ""
+    lag_s: float | None = None
+    behind: int | None = None
+    semi_sync: str = ""
+    errant: str = ""
+    late: str = ""
+    reason: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For results."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(slots=True)
+class RingJudgement:
+    """``broken`` and ``degraded`` are certain, ``uncertain`` is what could not be known, ``notes`` change nothing."""
+
+    pets: list[PetJudgement]
+    writer: str | None
+    in_sync: tuple[str, ...]
+    broken: list[str] = field(default_factory=list)
+    degraded: list[str] = field(default_factory=list)
+    uncertain: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def word(self) -> Word:
+        """What is broken for certain comes before what is not known, and that before what is merely not complete."""
+        if self.broken:
+            return Word.BROKEN
+        if self.uncertain:
+            return Word.UNCERTAIN
+        return Word.DEGRADED if self.degraded else Word.HEALTHY
+
+    @property
+    def reasons(self) -> list[str]:
+        """Everything that keeps it from healthy, the worst first."""
+        return [*self.broken, *self.uncertain, *self.degraded]
+
+    def summary(self) -> str:
+        """One line."""
+        return f"{self.word.value}: {'; '.join(self.reasons)}" if self.reasons else self.word.value
+
+
+def judge_ring(ring: Ring, states: Mapping[str, State], lease: LeaseView, plan: RingPlan) -> RingJudgement:
+    """Judge the same observation that ``plan`` was made from."""
+    up = {pet.name: state for pet in ring.pets if isinstance(state := states.get(pet.name), PetState)}
+    judged = RingJudgement([], None, lease.in_sync or ())
+    _judge_lease(ring, up, lease, judged)
+    for problem in plan.refusals:
+        judged.broken.append(problem.render().rstrip("."))
+    errant, late = find_extra(ring, up, lease)
+    for pet in ring.pets:
+        state = states.get(pet.name, Down("unknown", "was not asked"))
+        if isinstance(state, Down):
+            judged.pets.append(PetJudgement(pet.name, pet.ordinal, "unknown", False, reason=state.reason))
+            judged.uncertain.append(f"{pet.name} could not be asked: {state.reason}")
+            continue
+        judged.pets.append(_judge_pet(ring, pet, state, up, lease, errant, late, judged))
+    if plan.steps:
+        judged.degraded.append(f"not set up as described: {len(plan.steps)} steps are missing")
+    for reason in plan.pending:
+        if not reason.endswith("does not answer"):
+            judged.degraded.append(reason)
+    return judged
+
+
+def _judge_lease(ring: Ring, up: Mapping[str, PetState], lease: LeaseView, judged: RingJudgement) -> None:
+    if lease.unknown:
+        judged.uncertain.append(f"the Lease could not be read: {lease.unknown}")
+        return
+    if lease.in_sync is None:
+        judged.degraded.append("no ring was set up yet: the Lease does not name the pets in sync")
+        return
+    away = [pet.name for pet in ring.master_pets if pet.name not in lease.in_sync]
+    if away:
+        judged.degraded.append(f"not in sync: {', '.join(away)} (cannot take over without loss)")
+    holder = lease.holder
+    if ring.mode is Mode.SPREAD:
+        # All masters are written to; whoever holds the Lease is only named.
+        open_masters = [pet.name for pet in ring.master_pets if pet.name in up and up[pet.name].is_open]
+        judged.writer = holder if holder in open_masters else next(iter(open_masters), None)
+    elif holder is None:
+        judged.degraded.append("no pet holds the Lease: there is no writer")
+    elif holder in up:
+        if up[holder].is_open:
+            judged.writer = holder
+        else:
+            judged.degraded.append(f"{holder} holds the Lease and is not open for writes")
+
+
+def find_extra(
+    ring: Ring, up: Mapping[str, PetState], lease: LeaseView
+) -> tuple[dict[str, GtidSet], dict[str, GtidSet]]:
+    """Per pet: errant transactions, and late ones.
+
+    errant  only this pet has them and nothing will bring them to the writer's side
+    late    only this pet has them, it wrote them itself as a master, and its peer's channel fetches them: the tail of
+            a writer that died before they were acknowledged, or writes that are under way in spread mode
+    """
+    errant, _all_up = errant_of_replicas(ring, up)
+    late: dict[str, GtidSet] = {}
+    known = {state.server_uuid for state in up.values()}
+    for pet in ring.master_pets:
+        peers = [up[other.name] for other in ring.master_pets if other.name != pet.name and other.name in up]
+        if pet.name not in up or not peers or (ring.mode is Mode.SINGLE_WRITER and pet.name == lease.holder):
+            continue
+        extra = up[pet.name].executed
+        for peer in peers:
+            extra = extra - peer.later
+        if not extra:
+            continue
+        # A channel that stands still is told by itself.
+        fetched = extra.of(known) if any(peer.channel for peer in peers) else GtidSet()
+        if fetched:
+            late[pet.name] = fetched
+        if extra - fetched:
+            errant[pet.name] = extra - fetched
+    return errant, late
+
+
+def _judge_pet(
+    ring: Ring,
+    pet: RingPet,
+    state: PetState,
+    up: Mapping[str, PetState],
+    lease: LeaseView,
+    errant: Mapping[str, GtidSet],
+    late: Mapping[str, GtidSet],
+    judged: RingJudgement,
+) -> PetJudgement:
+    role = _role_of(ring, pet, lease)
+    told = PetJudgement(
+        pet.name,
+        pet.ordinal,
+        role,
+        True,
+        read_only="super" if state.super_read_only else "on" if state.read_only else "off",
+        server_uuid=state.server_uuid,
+        version=state.version,
+        gtid_executed=str(state.later),
+        errant=str(errant.get(pet.name, "")),
+        late=str(late.get(pet.name, "")),
+    )
+    before = len(judged.reasons)
+    if told.errant and not any(told.errant in reason for reason in judged.broken):
+        judged.broken.append(f"{pet.name} alone has {shorten(told.errant)}: errant transactions")
+    if told.late and ring.mode is Mode.SINGLE_WRITER and lease.holder:
+        judged.degraded.append(
+            f"{pet.name} has {shorten(told.late)}, which the writer has not; the ring merges it unacknowledged"
+        )
+    if pet.name in (lost := lost_own(ring, up)) and not any("of its own" in one for one in judged.broken):
+        judged.broken.append(f"{pet.name} lacks transactions of its own: {shorten(lost[pet.name])}")
+    _judge_open(ring, pet, role, state, lease, judged)
+    _judge_settings(ring, pet, state, judged)
+    if role != "writer" or ring.source_of(pet) is not None:
+        _judge_channel(ring, pet, role, state, up, told, judged)
+    told.semi_sync = _judge_semi_sync(ring, role, state, lease, judged, pet.name)
+    if not told.reason and len(judged.reasons) > before:
+        mine = [reason for reason in judged.reasons if reason.startswith(f"{pet.name} ")]
+        told.reason = "; ".join(mine)
+    return told
+
+
+def _role_of(ring: Ring, pet: RingPet, lease: LeaseView) -> str:
+    if not ring.is_master(pet):
+        return "replica"
+    if ring.mode is Mode.SPREAD or lease.unknown:
+        # Which of them is the writer stands in the Lease and is not guessed from who is open.
+        return "master"
+    return "writer" if lease.holder == pet.name else "standby"
+
+
+def _judge_open(ring: Ring, pet: RingPet, role: str, state: PetState, lease: LeaseView, judged: RingJudgement) -> None:
+    if role == "master" and not state.is_open and lease.in_sync is not None:
+        judged.degraded.append(f"{pet.name} is not open for writes")
+    if role in ("standby", "replica") and not state.super_read_only:
+        judged.broken.append(
+            f"{pet.name} is {'open for writes' if state.is_open else 'not super_read_only'} although it is a {role}"
+        )
+
+
+def _judge_settings(ring: Ring, pet: RingPet, state: PetState, judged: RingJudgement) -> None:
+    for name in ("sync_binlog", "innodb_flush_log_at_trx_commit"):
+        value = state.variables.get(name, "1")
+        if value != "1":
+            judged.notes.append(f"{pet.name}: {name} is {value}: acknowledged writes could be lost in a crash")
+    if not ring.is_master(pet) or len(ring.master_pets) < 2:
+        return
+    step, offset = (state.variables.get(f"auto_increment_{name}", "") for name in ("increment", "offset"))
+    masters, place = len(ring.master_pets), str(pet.ordinal % ring.masters + 1)
+    if (not step.isdigit() or int(step) < masters) or offset != place:
+        text = (
+            f"{pet.name} has auto_increment_increment {step or 'unknown'} and auto_increment_offset "
+            f"{offset or 'unknown'}, it should have {masters} and {place}: two masters could draw the same number"
+        )
+        (judged.degraded if ring.mode is Mode.SPREAD else judged.notes).append(text)
+
+
+def _judge_channel(
+    ring: Ring,
+    pet: RingPet,
+    role: str,
+    state: PetState,
+    up: Mapping[str, PetState],
+    told: PetJudgement,
+    judged: RingJudgement,
+) -> None:
+    channel = state.channel
+    if channel is None:
+        told.channel = "none"
+        return
+    addresses = {(one.host, one.port): one.name for one in ring.pets}
+    told.source = addresses.get((channel.host, channel.port), f"{channel.host}:{channel.port}")
+    told.lag_s = channel.lag_s
+    source = up.get(told.source)
+    if source is not None:
+        told.behind = len(source.executed - state.later)
+    if channel.sql == "No" or channel.sql_error:
+        told.channel = f"applier stopped ({channel.sql_error.number})" if channel.sql_error else "stopped"
+        if channel.sql_error:
+            judged.broken.append(f"{pet.name} does not apply what {told.source} sends: {channel.sql_error}")
+        else:
+            judged.degraded.append(f"{pet.name} does not apply what it receives (stopped)")
+    elif channel.io == "No":
+        told.channel = f"receiver stopped ({channel.io_error.number})" if channel.io_error else "stopped"
+        text = f"{pet.name} does not receive from {told.source}: {explain_io(channel)}"
+        (judged.broken if channel.io_error else judged.degraded).append(text)
+    elif channel.io != "Yes":
+        told.channel = "connecting"
+        if source is not None:
+            judged.degraded.append(f"{pet.name} is connecting to {told.source}: {explain_io(channel)}")
+    else:
+        told.channel = "running"
+        if channel.lag_s is not None and channel.lag_s > ring.lag_limit_s:
+            judged.degraded.append(f"{pet.name} lags {channel.lag_s:.0f} s behind {told.source}")
+
+
+def explain_io(channel: Channel) -> str:
+    """A receiver's error with what to do about it."""
+    fault = channel.io_error
+    hints = {
+        2061: "the connection has to be encrypted: SOURCE_SSL=1 (or GET_SOURCE_PUBLIC_KEY=1) is missing on the channel",
+        1045: f"the password of {channel.user} in the Secret is not that of the account",
+        1236: "the source no longer has the binary logs, or has fewer transactions than this replica",
+    }
+    number = fault.number
+    if number == 13114:  # since 8.0 the receiver wraps 1236
+        number = 1236
+    hint = next((text for code, text in hints.items() if code == number or f"error {code}" in fault.text), "")
+    return f"{fault}{f' ({hint})' if hint else ''}"
+
+
+def _judge_semi_sync(ring: Ring, role: str, state: PetState, lease: LeaseView, judged: RingJudgement, name: str) -> str:
+    if role in ("writer", "master"):
+        side = state.semi_sync("source")
+        text = f"source {side} ({state.semi_sync_clients})"
+        others_in_sync = [one for one in lease.in_sync or () if one != name]
+        if state.is_open and others_in_sync and (side != "on" or state.semi_sync_clients == 0):
+            judged.degraded.append(
+                f"{name} waits for no acknowledgement although {', '.join(others_in_sync)} should be in sync "
+                f"(semi-sync {side}, {state.semi_sync_clients} replicas)"
+            )
+        return text
+    return f"replica {state.semi_sync('replica')}"
+
+
+def render_ring_table(judged: RingJudgement) -> str:
+    """The table for a terminal, the overall word with its reasons below."""
+    titles = ["PET", "ROLE", "READ_ONLY", "GTID", "LAG", "CHANNEL", "SEMI-SYNC", "ERRANT"]
+    rows: list[Sequence[Any]] = []
+    for pet in judged.pets:
+        lag = None if pet.lag_s is None else f"{pet.lag_s:.0f} s"
+        if pet.behind:
+            lag = f"{lag or '?'}, {pet.behind} behind"
+        rows.append(
+            [
+                pet.name,
+                pet.role,
+                pet.read_only,
+                _short_set(pet.gtid_executed) if pet.answers else "?",
+                lag,
+                f"{pet.channel} from {pet.source}" if pet.source else pet.channel,
+                pet.semi_sync,
+                "; ".join(text for text in (pet.errant, f"late: {pet.late}" if pet.late else "") if text),
+            ]
+        )
+    lines = [render_table(titles, rows), f"replication: {judged.word.value}"]
+    lines += [f"  certain: {reason}" for reason in (*judged.broken, *judged.degraded)]
+    lines += [f"  not known: {reason}" for reason in judged.uncertain]
+    lines += [f"  note: {note}" for note in judged.notes]
+    return "\n".join(lines)
+
+
+def _short_set(text: str) -> str:
+    """``3e11fa47:1-5``: the first part of each UUID tells pets apart."""
+    parts = []
+    for part in text.split(","):
+        uuid, _colon, rest = part.partition(":")
+        parts.append(f"{uuid[:8]}:{rest}" if rest else "")
+    return ",".join(parts) or "empty"

@@ -1,0 +1,392 @@
+# Copyright: (c) 2026, stateful.petset contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The bodies of the modules mysql_ring and mysql_ring_info: look, plan, apply, judge; one plan feeds all."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible.module_utils.basic import missing_required_lib
+
+from ._core import kinds
+from ._core.diff import merge_patch, render_diff, render_yaml
+from ._core.errors import AlreadyExists, ApiError, Conflict, Forbidden, InvalidInput, NotFound
+from ._core.kinds import Kind as ObjectKind
+from ._core.kinds import ObjectRef
+from ._core.manifests import PetSetSpec
+from ._core.names import parse_count, pet_name
+from ._core.pet_set_spec import parse_identity
+from ._core.ring import MAX_PASSWORD_BYTES, SECRET_KEY, LeaseView, Mode, PetState, Ring, RingPet, State
+from ._core.ring_judge import RingJudgement, Word, judge_ring, render_ring_table
+from ._core.ring_plan import Kind, RingPlan, RingStep, channel_settings, hash_password, plan_ring
+from ._io.clock import Deadline
+from ._io.kube import KubeClient
+from ._io.mysql import HAS_PYMYSQL, PYMYSQL_IMPORT_ERROR, Connector, PetGone, Pets, port_forward_connector
+from ._io.wait import Judgement, wait_until
+from ._module import Module, mask_secret, progress_of
+
+Partial = MutableMapping[str, Any]
+Connect = Callable[[KubeClient, str, str, str], Connector]
+"""Client, namespace, authority (PEM) and password to a connector; tests hand in another."""
+Adapt = Callable[[Ring], Ring]
+"""A ring with other addresses, for tests; by default a copy."""
+
+_missing_library: Callable[[str], str] = missing_required_lib
+_ADMIN_KEY = "admin-password"
+_ATTEMPTS = 5
+# A switch of roles can look broken for a moment; what is seen so often in a row is not one.
+_BROKEN_LOOKS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class RingWish:
+    """What the user asked for, checked; how many pets there are stands in the StatefulSet."""
+
+    spec: PetSetSpec
+    masters: int
+    mode: Mode
+    clone_over_mib: int
+    lag_limit_s: float
+
+
+def parse_wish(params: Mapping[str, Any]) -> RingWish:
+    """InvalidInput: names the option, the value and what is allowed."""
+    spec = parse_identity({**params, "claim_template": "db", "client_service": {"enabled": False}})
+    for option, least in (("clone_threshold", 0), ("lag_limit", 1)):
+        if params[option] < least:
+            raise InvalidInput(option, params[option], "too small", f"a whole number from {least} on")
+    return RingWish(
+        spec,
+        parse_count("masters", params["masters"]),
+        Mode(params["mode"]),
+        params["clone_threshold"],
+        float(params["lag_limit"]),
+    )
+
+
+@dataclass(slots=True)
+class _Target:
+    """What the API knows of the set. ``replicas`` None: there is no such set."""
+
+    replicas: int | None
+    admin_password: str = ""
+    replication_password: str = ""
+    ca: str = ""
+
+
+@dataclass(slots=True)
+class _Look:
+    """One look with what it means."""
+
+    states: Mapping[str, State]
+    lease: LeaseView
+    plan: RingPlan
+    judged: RingJudgement
+
+
+@dataclass(slots=True)
+class _Work:
+    """Everything that one run of a module has at hand."""
+
+    module: Module
+    client: KubeClient
+    ring: Ring
+    pets: Pets
+    secret: str
+    may_lack_lease: bool = False
+    broken_looks: int = 0
+
+    def look(self) -> _Look:
+        """The Lease first: what pets say afterwards is at least as new as their roles."""
+        lease = _observe_lease(self.client, self.ring, self.may_lack_lease)
+        states = self.pets.observe()
+        plan = plan_ring(self.ring, states, lease, hash_password(self.secret) if self.secret else "")
+        return _Look(states, lease, plan, judge_ring(self.ring, states, lease, plan))
+
+
+def _observe_target(client: KubeClient, spec: PetSetSpec) -> _Target:
+    """Three reads at the same time. NotFound: a Secret or a key of it is missing. InvalidInput: a password too long."""
+    wanted: tuple[tuple[ObjectKind, str], ...] = (
+        (kinds.STATEFUL_SET, spec.name),
+        (kinds.SECRET, spec.secret),
+        (kinds.SECRET, spec.tls_secret),
+    )
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        live, passwords, tls = pool.map(lambda one: client.get(one[0], one[1], spec.namespace), wanted)
+    if live is None:
+        return _Target(None)
+    admin, replication = (_value(passwords, spec.namespace, spec.secret, key) for key in (_ADMIN_KEY, SECRET_KEY))
+    size = len(replication.encode())
+    if size > MAX_PASSWORD_BYTES:
+        raise InvalidInput(
+            f"Secret {spec.namespace}/{spec.secret}, key {SECRET_KEY}",
+            None,
+            f"the password has {size} bytes, MySQL takes no longer one than {MAX_PASSWORD_BYTES} for a channel",
+            f"at most {MAX_PASSWORD_BYTES} bytes",
+        )
+    return _Target(
+        int((live.get("spec") or {}).get("replicas", 1)),
+        admin,
+        replication,
+        _value(tls, spec.namespace, spec.tls_secret, "ca.crt"),
+    )
+
+
+def _value(secret: Mapping[str, Any] | None, namespace: str, name: str, key: str) -> str:
+    text = ((secret or {}).get("data") or {}).get(key)
+    if not text:
+        what = f"has no key {key}" if secret is not None else "is not there"
+        raise NotFound(
+            f"Secret {namespace}/{name}", what, status=404, way_out="run pet_set first, or bring the Secret back"
+        )
+    try:
+        # A line end at the end of a file that somebody made by hand is not part of the value; the pets cut it too.
+        return base64.b64decode(text).decode().rstrip("\n")
+    except (binascii.Error, UnicodeDecodeError):
+        raise NotFound(f"Secret {namespace}/{name}", f"key {key} is not text") from None
+
+
+def _observe_lease(client: KubeClient, ring: Ring, may_lack: bool) -> LeaseView:
+    try:
+        return LeaseView(client.get(kinds.LEASE, ring.set_name, ring.namespace))
+    except Forbidden as problem:
+        if not may_lack:
+            raise
+        return LeaseView(unknown=problem.reason)
+
+
+def _open(
+    module: Module,
+    client: KubeClient,
+    wish: RingWish,
+    target: _Target,
+    connect: Connect,
+    adapt: Adapt,
+    *,
+    info: bool = False,
+) -> _Work:
+    if not HAS_PYMYSQL:
+        module.fail_json(msg=_missing_library("PyMySQL"), exception=PYMYSQL_IMPORT_ERROR)
+    for secret in (target.admin_password, target.replication_password):
+        mask_secret(module, secret)
+    spec = wish.spec
+    ring = Ring(
+        spec.name,
+        spec.namespace,
+        tuple(
+            RingPet(name, ordinal, f"{name}.{spec.domain}")
+            for ordinal in range(target.replicas or 0)
+            for name in [pet_name(spec.name, ordinal)]
+        ),
+        masters=wish.masters,
+        mode=wish.mode,
+        clone_over_mib=wish.clone_over_mib,
+        lag_limit_s=wish.lag_limit_s,
+    )
+    ring = adapt(ring)
+    try:
+        connector = connect(client, spec.namespace, target.ca, target.admin_password)
+    except ValueError as problem:  # ssl.SSLError is one
+        raise InvalidInput(
+            f"Secret {spec.namespace}/{spec.tls_secret}, key ca.crt", None, f"not a certificate: {problem}", "PEM"
+        ) from None
+    return _Work(module, client, ring, Pets(ring, connector), target.replication_password, may_lack_lease=info)
+
+
+# --- mysql_ring -------------------------------------------------------------------------------------------------------
+
+
+def run_mysql_ring(
+    module: Module,
+    client: KubeClient,
+    partial: Partial,
+    connect: Connect = port_forward_connector,
+    adapt: Adapt = replace,
+) -> Mapping[str, Any]:
+    """The module mysql_ring. ``partial`` always says what was done so far."""
+    partial["actions"] = []
+    wish = parse_wish(module.params)
+    target = _observe_target(client, wish.spec)
+    if target.replicas is None:
+        return _without_set(module, wish)
+    work = _open(module, client, wish, target, connect, adapt)
+    try:
+        look = work.look()
+        look.plan.raise_if_refused(work.ring.set_name)
+        result = _diff(module, work.ring, look)
+        if module.check_mode:
+            actions = [step.describe() for step in look.plan.steps]
+            notes = [f"cannot be known yet: {reason}" for reason in look.plan.pending]
+            return {**result, **_render(look), "changed": bool(actions), "actions": actions, "notes": notes}
+        look = _apply(work, look, partial)
+        if module.params["wait"] and look.judged.word is not Word.HEALTHY:
+            look, waited = _wait(work, partial)
+            result.update(waited)
+        return {**result, **_render(look), "changed": partial["changed"], "actions": partial["actions"]}
+    finally:
+        work.pets.close()
+
+
+def _without_set(module: Module, wish: RingWish) -> Mapping[str, Any]:
+    subject = f"StatefulSet {wish.spec.namespace}/{wish.spec.name}"
+    if not module.check_mode:
+        raise NotFound(subject, "it does not exist", status=404, way_out="make the set with pet_set first")
+    return {
+        "changed": True,
+        "actions": [f"set up replication between {wish.masters} masters ({wish.mode.value}) once the pets run"],
+        "notes": [f"the statements cannot be known yet: {subject} does not exist"],
+        "pets": [],
+        "writer": None,
+        "in_sync": [],
+        "judgement": {"word": Word.UNCERTAIN.value, "certain": [], "uncertain": ["there is no such set"], "notes": []},
+    }
+
+
+def _apply(work: _Work, look: _Look, partial: Partial) -> _Look:
+    """Carry out the steps; begins anew with a new look when somebody else was faster. Gives the last look."""
+    attempt = 0
+    while look.plan.steps:
+        attempt += 1
+        try:
+            for step in look.plan.steps:
+                _run_step(work, step)
+                partial["changed"] = True
+                partial["actions"].append(step.describe())
+        except (AlreadyExists, Conflict):
+            if attempt >= _ATTEMPTS:
+                raise
+            look = work.look()
+            look.plan.raise_if_refused(work.ring.set_name)
+            continue
+        return work.look()
+    return look
+
+
+def _run_step(work: _Work, step: RingStep) -> None:
+    if step.kind is Kind.LEASE_CREATE and step.body is not None:
+        work.client.create(step.body)
+    elif step.kind is Kind.LEASE_CHANGE:
+        work.client.patch(ObjectRef(kinds.LEASE, work.ring.set_name, work.ring.namespace), step.body)
+    else:
+        work.pets.run(step, work.secret, progress_of(work.module))
+
+
+def _wait(work: _Work, partial: Partial) -> tuple[_Look, dict[str, Any]]:
+    """Until it is healthy. What becomes possible meanwhile is done: a pet comes up, a CLONE ends."""
+
+    def observe() -> _Look:
+        look = work.look()
+        look.plan.raise_if_refused(work.ring.set_name)
+        try:
+            return _apply(work, look, partial)
+        except PetGone:
+            # It restarts, for example; waiting for it is what this is for.
+            return work.look()
+
+    def judge(look: _Look) -> Judgement:
+        word = look.judged.word
+        work.broken_looks = work.broken_looks + 1 if word is Word.BROKEN else 0
+        hopeless = "; ".join(look.judged.broken) if work.broken_looks >= _BROKEN_LOOKS else ""
+        return Judgement(
+            word is Word.HEALTHY and look.judged.writer is not None,
+            look.judged.summary(),
+            [pet.as_dict() for pet in look.judged.pets],
+            hopeless=hopeless,
+            way_out="look at the reasons; playbook status shows the same at any time",
+        )
+
+    waited = wait_until(
+        f"replication of {work.ring.namespace}/{work.ring.set_name}",
+        observe,
+        judge,
+        Deadline(work.client.clock, work.module.params["wait_timeout"]),
+        clock=work.client.clock,
+        progress=progress_of(work.module),
+    )
+    return waited.observation, {"waited_s": round(waited.seconds, 1), "progress": waited.lines}
+
+
+def _diff(module: Module, ring: Ring, look: _Look) -> dict[str, Any]:
+    if not module._diff:
+        return {}
+    entries = []
+    for name, after in look.plan.predicted.items():
+        state = look.states[name]
+        before = channel_settings(state.channel) if isinstance(state, PetState) and state.channel else None
+        header = f"channel ring of {name}"
+        entries.append(
+            {
+                "before_header": header,
+                "after_header": header,
+                "before": render_yaml(before) if before else "",
+                "after": render_yaml(after),
+            }
+        )
+    for step in look.plan.steps:
+        if step.kind is Kind.LEASE_CREATE:
+            entries.append(render_diff(step.text, None, step.body))
+        elif step.kind is Kind.LEASE_CHANGE:
+            entries.append(render_diff(step.text, step.before, merge_patch(step.before, step.body)))
+    return {"diff": entries}
+
+
+def _render(look: _Look) -> dict[str, Any]:
+    judged = look.judged
+    return {
+        "pets": [pet.as_dict() for pet in judged.pets],
+        "writer": judged.writer,
+        "in_sync": list(judged.in_sync),
+        "judgement": {
+            "word": judged.word.value,
+            "certain": [*judged.broken, *judged.degraded],
+            "uncertain": list(judged.uncertain),
+            "notes": list(judged.notes),
+        },
+        "summary": judged.summary(),
+        "table": render_ring_table(judged),
+    }
+
+
+# --- mysql_ring_info --------------------------------------------------------------------------------------------------
+
+
+def run_mysql_ring_info(
+    module: Module,
+    client: KubeClient,
+    _partial: Partial,
+    connect: Connect = port_forward_connector,
+    adapt: Adapt = replace,
+) -> Mapping[str, Any]:
+    """The module mysql_ring_info: the same look and judgement. Nothing is written and nothing is waited for."""
+    wish = parse_wish(module.params)
+    try:
+        target = _observe_target(client, wish.spec)
+    except (Forbidden, NotFound) as problem:
+        return _unknown(problem)
+    if target.replicas is None:
+        return {**_unknown(None), "exists": False}
+    work = _open(module, client, wish, target, connect, adapt, info=True)
+    try:
+        return {"changed": False, "exists": True, **_render(work.look())}
+    finally:
+        work.pets.close()
+
+
+def _unknown(problem: ApiError | None) -> dict[str, Any]:
+    reason = problem.render() if problem is not None else "there is no such set"
+    return {
+        "changed": False,
+        "exists": True,
+        "pets": [],
+        "writer": None,
+        "in_sync": [],
+        "judgement": {"word": Word.UNCERTAIN.value, "certain": [], "uncertain": [reason], "notes": []},
+        "summary": f"{Word.UNCERTAIN.value}: {reason}",
+        "table": f"replication: {Word.UNCERTAIN.value}\n  not known: {reason}",
+    }

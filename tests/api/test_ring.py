@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ring on real mysqlds: planned, applied, judged; second plans are empty; what is unsafe is refused by name."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.stateful.petset.plugins.module_utils._core.ring import LeaseView, Mode, PetState, Ring
+from ansible_collections.stateful.petset.plugins.module_utils._core.ring_judge import RingJudgement, judge_ring
+from ansible_collections.stateful.petset.plugins.module_utils._core.ring_plan import (
+    Kind,
+    RingPlan,
+    RingStep,
+    change_statement,
+    hash_password,
+    plan_ring,
+)
+from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import Pets, SqlError
+
+from tests.api.mysqlds import ADMIN_PASSWORD, REPLICATION_PASSWORD, Mysqld, Rig, running_rig
+
+pytestmark = pytest.mark.api
+CASES = Path(__file__).resolve().parents[1] / "unit/cases/reports"
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    with running_rig(tmp_path) as rig:
+        yield rig
+
+
+class Story:
+    """What the module does, with a Lease that is only remembered."""
+
+    def __init__(self, rig: Rig, **options: Any) -> None:
+        self.ring: Ring = rig.ring(**options)
+        self.pets = Pets(self.ring, rig.connector())
+        self.lease = LeaseView()
+        self.lines: list[str] = []
+
+    def plan(self) -> RingPlan:
+        return plan_ring(self.ring, self.pets.observe(), self.lease, hash_password(REPLICATION_PASSWORD))
+
+    def run(self) -> list[str]:
+        plan = self.plan()
+        plan.raise_if_refused("mysql")
+        for step in plan.steps:
+            if step.kind is Kind.LEASE_CREATE:
+                assert step.body is not None
+                self.lease = LeaseView(step.body)
+            else:
+                self.pets.run(step, REPLICATION_PASSWORD, self.lines.append)
+        return [step.describe() for step in plan.steps]
+
+    def judge(self) -> RingJudgement:
+        states = self.pets.observe()
+        return judge_ring(self.ring, states, self.lease, plan_ring(self.ring, states, self.lease))
+
+    def settle(self, *pets: Mysqld) -> None:
+        end = time.monotonic() + 30
+        while len({pet.gtids() for pet in pets}) > 1:
+            assert time.monotonic() < end, [pet.gtids() for pet in pets] + [self.judge().reasons]
+            time.sleep(0.1)
+
+
+def test_the_life_of_a_ring(rig: Rig) -> None:
+    zero, one = rig.add(0), rig.add(1)
+    story = Story(rig)
+    assert story.judge().word.value == "degraded"
+    done = story.run()
+    assert [line.split(" ")[0:2] for line in done] == [
+        ["mysql-0:", "CHANGE"],
+        ["mysql-0:", "START"],
+        ["mysql-1:", "CHANGE"],
+        ["mysql-1:", "START"],
+        ["create", "Lease"],
+    ]
+    assert not any(word in " ".join(done) for word in (REPLICATION_PASSWORD, ADMIN_PASSWORD))
+    assert story.lease.in_sync == ("mysql-0",)
+
+    zero.write("CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY)", "INSERT INTO d.t VALUES (1)")
+    story.settle(zero, one)
+    one.write("INSERT INTO d.t VALUES (2)")
+    story.settle(zero, one)
+    assert zero.sql("SELECT a FROM d.t ORDER BY a") == one.sql("SELECT a FROM d.t ORDER BY a") == [(1,), (2,)]
+    assert story.run() == []
+
+    # A setting that somebody changed is set again, and nothing else; the password is compared too.
+    one.sql(
+        "STOP REPLICA FOR CHANNEL 'ring'",
+        "CHANGE REPLICATION SOURCE TO SOURCE_RETRY_COUNT = 5 FOR CHANNEL 'ring'",
+        "START REPLICA FOR CHANNEL 'ring'",
+    )
+    changed = story.run()
+    assert any("TO SOURCE_RETRY_COUNT = 0 FOR CHANNEL" in line for line in changed), changed
+    assert not any("mysql-0" in line for line in changed)
+    one.sql(
+        "STOP REPLICA FOR CHANNEL 'ring'",
+        "CHANGE REPLICATION SOURCE TO SOURCE_PASSWORD = 'wrong' FOR CHANNEL 'ring'",
+    )
+    assert any("SOURCE_PASSWORD = <replication-password>" in line for line in story.run())
+    assert story.run() == []
+
+    # A third: empty, with what it needs purged from the logs of both, is seeded by CLONE.
+    for pet in (zero, one):
+        pet.sql("FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY")
+    two = rig.add(2)
+    before = two.sql("SELECT @@server_uuid")
+    # What the pet's own start checks looks for has to outlive a CLONE.
+    (two.folder / "data/.petset-identity.json").write_text("{}")
+    story = Story(rig)
+    story.lease = LeaseView(
+        {
+            "metadata": {
+                "annotations": {"stateful.petset/in-sync": "mysql-0", "stateful.petset/mode": "single_writer"},
+                "labels": {"app.kubernetes.io/managed-by": "stateful.petset", "stateful.petset/set": "mysql"},
+            },
+            "spec": {"holderIdentity": "mysql-0"},
+        }
+    )
+    cloned = story.run()
+    assert "CLONE INSTANCE FROM 'petset_repl'@'127.0.0.1':" in cloned[-1], cloned
+    assert "purged" in cloned[-1]
+    two.wait()
+    assert two.restarts == 1
+    assert two.sql("SELECT @@server_uuid") == before
+    for kept in ("auto.cnf", ".petset-identity.json", "mysql.ibd", "mysql"):
+        assert (two.folder / "data" / kept).exists()
+    follow = story.run()
+    assert any("SOURCE_CONNECTION_AUTO_FAILOVER = 1" in line for line in follow), follow
+    assert sum("asynchronous_connection_failover_add_source" in line for line in follow) == 2
+    zero.write("INSERT INTO d.t VALUES (3)")
+    story.settle(zero, one, two)
+    assert story.run() == []
+    assert two.sql("SELECT COUNT(*) FROM d.t") == [(3,)]
+
+    # MySQL's own failover: the replica follows the other master when its source is gone, and the plan stays empty.
+    source = two.sql("SHOW REPLICA STATUS")[0]
+    gone, left = (zero, one) if str(zero.port) in map(str, source) else (one, zero)
+    gone.stop()
+    left.write("INSERT INTO d.t VALUES (4)")
+    story.settle(left, two)
+    judged = story.judge()
+    assert judged.word.value == "uncertain", judged.summary()
+    assert any(gone.name in reason for reason in judged.uncertain)
+    assert story.run() == []
+    gone.start()
+    end = time.monotonic() + 30
+    while "ON" not in str(gone.sql("SELECT SERVICE_STATE FROM performance_schema.replication_connection_status")):
+        assert time.monotonic() < end
+        story.run()
+        time.sleep(0.3)
+    story.settle(zero, one, two)
+
+    # Both sources away for longer than it tries one of them: it goes on trying.
+    for pet in (zero, one):
+        pet.stop()
+    time.sleep(12)
+    for pet in (zero, one):
+        pet.start()
+    zero.write("INSERT INTO d.t VALUES (5)")
+    story.run()
+    story.settle(zero, one, two)
+
+    # An errant transaction on the replica is refused by its name.
+    two.write("CREATE DATABASE errant")
+    uuid = two.sql("SELECT @@server_uuid")[0][0]
+    plan = story.plan()
+    assert f"{uuid}:1" in plan.refusals[0].render()
+    assert "mysql-2" in plan.refusals[0].render()
+    assert plan.steps == []
+    assert story.judge().word.value == "broken"
+    story.pets.close()
+
+
+def test_rp_rep_13_ten_looks_under_load_are_clean(rig: Rig) -> None:
+    zero, one = rig.add(0), rig.add(1)
+    story = Story(rig)
+    story.run()
+    assert story.lease.manifest is not None
+    story.lease = LeaseView({**story.lease.manifest, "spec": {"holderIdentity": "mysql-0"}})
+    zero.sql(
+        "SET GLOBAL super_read_only = OFF",
+        "SET GLOBAL read_only = OFF",
+        "CREATE DATABASE d",
+        "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT)",
+    )
+    ended = threading.Event()
+
+    def load() -> None:
+        while not ended.is_set():
+            zero.sql("INSERT INTO d.t VALUES ()")
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        for _look in range(10):
+            judged = story.judge()
+            assert judged.broken == [], judged.summary()
+            assert not any(pet.errant or pet.late for pet in judged.pets)
+            assert story.plan().steps == []
+    finally:
+        ended.set()
+        thread.join()
+    story.settle(zero, one)
+    story.pets.close()
+
+
+def test_unrelated_data_is_refused(rig: Rig) -> None:
+    zero, one = rig.add(0), rig.add(1)
+    for pet in (zero, one):
+        pet.write(f"CREATE DATABASE d{pet.ordinal}")
+    story = Story(rig)
+    plan = story.plan()
+    assert plan.steps == []
+    text = plan.refusals[0].render()
+    for pet in (zero, one):
+        assert f"only {pet.name} has {pet.sql('SELECT @@server_uuid')[0][0]}:1" in text
+    story.pets.close()
+
+
+def test_a_wrong_password_and_a_dead_pet_are_told_by_name(rig: Rig) -> None:
+    rig.add(0)
+    rig.add(1).stop()
+    pets = Pets(rig.ring(), rig.connector("wrong"))
+    states = pets.observe()
+    assert getattr(states["mysql-0"], "kind", "") == "access_denied"
+    assert getattr(states["mysql-1"], "kind", "") == "lost"
+    assert "wrong" not in repr(states)
+
+
+def test_a_change_waits_for_what_was_received(rig: Rig) -> None:
+    zero, one = rig.add(0), rig.add(1)
+    story = Story(rig)
+    story.run()
+    one.sql("STOP REPLICA SQL_THREAD FOR CHANNEL 'ring'")
+    zero.write("CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY)", "INSERT INTO d.t VALUES (1)")
+    end = time.monotonic() + 20
+    received = "SELECT RECEIVED_TRANSACTION_SET FROM performance_schema.replication_connection_status"
+    while ":1-3" not in str(one.sql(received)):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    changed = replace(story.ring, ca_path=str(rig.folder / "tls/other.crt"))
+    (rig.folder / "tls/other.crt").write_text((rig.folder / "tls/ca.crt").read_text())
+    story.ring = changed
+    done = story.run()
+    words = [line.split()[1] for line in done if line.startswith("mysql-1")]
+    assert words == ["STOP", "START", "wait", "STOP", "CHANGE", "START"], done
+    assert one.sql("SELECT a FROM d.t") == [(1,)]
+    story.pets.close()
+
+
+def test_rp_rep_04_a_copied_data_folder(rig: Rig) -> None:
+    zero = rig.add(0)
+    uuid = zero.sql("SELECT @@server_uuid")[0][0]
+    rig.add(1, auto_cnf=(zero.folder / "data/auto.cnf").read_text())
+    story = Story(rig)
+    plan = story.plan()
+    assert f"pets mysql-0 and mysql-1: have the same server_uuid {uuid}" in plan.refusals[0].render()
+    assert plan.steps == []
+    story.pets.close()
+
+
+def test_rp_rep_06_purged_logs_are_named(rig: Rig) -> None:
+    zero, one = rig.add(0), rig.add(1)
+    story = Story(rig)
+    story.run()
+    zero.write("CREATE DATABASE d")
+    story.settle(zero, one)
+    one.sql("STOP REPLICA FOR CHANNEL 'ring'")
+    zero.write("CREATE DATABASE e")
+    zero.sql("FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY")
+    text = story.plan().refusals[0].render()
+    assert f"has already purged from its binary logs: {zero.sql('SELECT @@server_uuid')[0][0]}:2" in text
+    assert story.judge().word.value == "broken"
+    story.pets.close()
+
+
+def test_rp_rep_08_a_conflict_is_reported_and_not_skipped(rig: Rig) -> None:
+    zero, one = rig.add(0), rig.add(1)
+    story = Story(rig, mode=Mode.SPREAD)
+    story.run()
+    zero.write("CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT, b INT)")
+    story.settle(zero, one)
+    for pet in (zero, one):
+        pet.sql("SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF")
+        pet.sql(*["INSERT INTO d.t (b) VALUES (1)"] * 20)
+    story.settle(zero, one)
+    assert zero.sql("SELECT COUNT(*) FROM d.t") == one.sql("SELECT COUNT(*) FROM d.t") == [(40,)]
+    one.sql("STOP REPLICA FOR CHANNEL 'ring'")
+    for pet in (zero, one):
+        pet.sql("INSERT INTO d.t VALUES (1000, 1)")
+    one.sql("START REPLICA FOR CHANNEL 'ring'")
+    end = time.monotonic() + 20
+    while not (broken := story.judge().broken):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    text = " ".join(broken)
+    for word in ("1062", "d.t", zero.sql("SELECT @@server_uuid")[0][0]):
+        assert word in text
+    # Nothing is skipped, and nothing is tried again blindly.
+    assert story.plan().steps == []
+    assert "1062" in " ".join(story.judge().broken)
+    story.pets.close()
+
+
+PASSWORDS = yaml.safe_load((CASES / "rp-rep-11.yml").read_text())["inputs"]
+
+
+@pytest.mark.parametrize("sql_mode", ["", "NO_BACKSLASH_ESCAPES"])
+def test_rp_rep_11_each_password_arrives_whole(rig: Rig, sql_mode: str) -> None:
+    zero = rig.add(0)
+    zero.sql(f"SET GLOBAL sql_mode = '{sql_mode}'")
+    pets = Pets(rig.ring(), rig.connector())
+    assert len(PASSWORDS) > 15
+    for password in [*PASSWORDS, "é" * 16]:
+        if len(password.encode()) > 32:
+            continue
+        step = RingStep(Kind.SQL, "mysql-0", change_statement({"SOURCE_HOST": "a", "SOURCE_PASSWORD": True}))
+        pets.run(step, password, lambda _line: None)
+        state = pets.observe()["mysql-0"]
+        assert isinstance(state, PetState)
+        assert state.channel is not None
+        assert state.channel.password_hash == hash_password(password), password
+    with pytest.raises(SqlError) as problem:
+        pets.run(step, "x" * 33, lambda _line: None)
+    assert problem.value.details["mysql_error"] == 3056
+    assert "xxx" not in problem.value.render()
+    pets.close()

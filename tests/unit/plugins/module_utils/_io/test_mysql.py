@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What goes wrong gets a name, and what is asked comes back in time; real servers are in tests/api."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from typing import Any
+
+import pymysql.err
+import pytest
+from ansible_collections.stateful.petset.plugins.module_utils._core.ring import Down, RingPet
+from ansible_collections.stateful.petset.plugins.module_utils._core.ring_plan import PLACEHOLDER, Kind, RingStep
+from ansible_collections.stateful.petset.plugins.module_utils._io import mysql
+from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import (
+    MysqlSession,
+    PetDown,
+    Pets,
+    SqlError,
+    clone_line,
+    sort_forward,
+    sort_login,
+)
+from ansible_collections.stateful.petset.tests.unit.plugins.module_utils._core.rings import ring_of
+
+
+def operational(number: int, text: str, cause: Exception | None = None) -> Exception:
+    problem = pymysql.err.OperationalError(number, text)
+    if cause is not None:
+        problem.original_exception = cause  # type: ignore[attr-defined]
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("problem", "closed", "kind"),
+    [
+        (operational(1045, "Access denied"), "", "access_denied"),
+        (operational(1040, "Too many connections"), "", "busy"),
+        (operational(2013, "Lost connection"), "connection refused", "not_listening"),
+        (operational(2013, "Lost connection"), "", "lost"),
+        (operational(2003, "no", TimeoutError("timed out")), "", "silent"),
+        (operational(2003, "no", ssl.SSLError(1, "wrong version number")), "", "tls"),
+        (operational(2003, "no", ssl.SSLCertVerificationError(1, "hostname mismatch")), "", "tls"),
+        (OSError("broken pipe"), "", "lost"),
+    ],
+)
+def test_why_a_login_failed(problem: Exception, closed: str, kind: str) -> None:
+    assert sort_login("mysql-0", "petset_admin", problem, closed).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("(0) Reason: Handshake status 403 Forbidden", "forbidden"),
+        ("(0) Reason: Handshake status 404 Not Found", "no_pod"),
+        ("(0) Reason: Handshake status 401 Unauthorized", "unauthorized"),
+        ("(0) Reason: timed out", "no_forward"),
+    ],
+)
+def test_why_there_is_no_way(text: str, kind: str) -> None:
+    down = sort_forward("mysql-0", text)
+    assert down.kind == kind
+    assert kind != "forbidden" or "pods/portforward" in down.reason
+
+
+def test_progress_of_a_clone() -> None:
+    assert clone_line("mysql-2", []) == "mysql-2: CLONE: beginning"
+    drop = {"stage": "DROP DATA", "state": "Completed", "estimate": 0, "data": 0}
+    copy = {"stage": "FILE COPY", "state": "In Progress", "estimate": 500 << 20, "data": 120 << 20}
+    assert clone_line("mysql-2", [drop, copy]) == "mysql-2: CLONE: FILE COPY, 120 of 500 MiB"
+    assert clone_line("mysql-2", [drop]) == "mysql-2: CLONE: DROP DATA, 0 of 0 MiB"
+
+
+class FakeConnection:
+    """Escapes as PyMySQL does and fails as told, repeating the statement as MySQL does."""
+
+    def __init__(self, failure: int) -> None:
+        self.failure = failure
+        self.ran: list[str] = []
+
+    def escape(self, value: str) -> str:
+        return "'" + pymysql.converters.escape_string(value) + "'"
+
+    def cursor(self) -> FakeConnection:
+        return self
+
+    def __enter__(self) -> FakeConnection:
+        return self
+
+    def __exit__(self, *_args: object) -> None:
+        pass
+
+    def execute(self, text: str) -> None:
+        self.ran.append(text)
+        if self.failure:
+            raise pymysql.err.ProgrammingError(self.failure, f"You have an error near '{text}'")
+
+
+def test_rp_rep_11_a_secret_is_quoted_and_never_told() -> None:
+    secret = "it's \\ $ecret %s"
+    connection = FakeConnection(0)
+    session = MysqlSession("mysql-0", connection, lambda: None)
+    session.run(f"X {PLACEHOLDER}", secret)
+    assert connection.ran == ["X 'it\\'s \\\\ $ecret %s'"]
+    session = MysqlSession("mysql-0", FakeConnection(1064), lambda: None)
+    with pytest.raises(SqlError) as problem:
+        session.run(f"X {PLACEHOLDER}", "plain-secret")
+    assert "plain-secret" not in problem.value.render()
+    assert problem.value.__cause__ is None
+    assert "error 1064" in problem.value.render()
+    with pytest.raises(SqlError) as problem:
+        session.run(f"X {PLACEHOLDER}", secret)
+    assert "$ecret" not in problem.value.render()
+
+
+class FakeSession:
+    def __init__(self, problem: Exception | None = None, hold: threading.Event | None = None) -> None:
+        self.problem, self.hold, self.closed = problem, hold, False
+
+    def query(self, text: str) -> list[Any]:
+        if self.hold is not None:
+            self.hold.wait()
+        raise self.problem or PetDown(Down("lost", "gone"))
+
+    def run(self, text: str, secret: str = "") -> None:
+        raise self.problem or PetDown(Down("lost", "gone"))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_pet_that_never_answers_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mysql, "LOOK_LIMIT_S", 0.2)
+    hold = threading.Event()
+
+    def connect(pet: RingPet, _limit_s: float | None) -> Any:
+        return FakeSession(hold=hold if pet.ordinal else None)
+
+    states = Pets(ring_of(), connect).observe()
+    assert [state.kind for state in states.values() if isinstance(state, Down)] == ["lost", "silent"]
+    hold.set()
+
+
+def test_a_lost_connection_is_made_again_once() -> None:
+    made: list[FakeSession] = []
+
+    def connect(_pet: RingPet, _limit_s: float | None) -> Any:
+        made.append(FakeSession())
+        return made[-1]
+
+    pets = Pets(ring_of(1), connect)
+    old = pets.sessions["mysql-0"] = FakeSession()
+    assert isinstance(pets.observe()["mysql-0"], Down)
+    assert old.closed
+    assert len(made) == 1
+    assert made[0].closed
+    assert pets.sessions == {}
+
+
+def test_a_step_on_a_pet_that_is_gone_is_named() -> None:
+    pets = Pets(ring_of(1), lambda *_args: FakeSession())
+    with pytest.raises(SqlError, match="mysql-0"):
+        pets.run(RingStep(Kind.SQL, "mysql-0", "START REPLICA"), "", lambda _line: None)
+
+
+@pytest.mark.parametrize("problem", [None, SqlError("pet", "end", details={"mysql_error": 3707})])
+def test_a_clone_ends_with_the_server(problem: Exception | None) -> None:
+    pets = Pets(ring_of(1), lambda *_args: FakeSession(problem))
+    pets.run(RingStep(Kind.CLONE, "mysql-0", "CLONE"), "", lambda _line: None)
+    failed = Pets(ring_of(1), lambda *_args: FakeSession(SqlError("pet", "no", details={"mysql_error": 3862})))
+    with pytest.raises(SqlError):
+        failed.run(RingStep(Kind.CLONE, "mysql-0", "CLONE"), "", lambda _line: None)

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from ansible_collections.stateful.petset.plugins.module_utils import _module
+from ansible_collections.stateful.petset.plugins.module_utils._core import errors, kinds
+from ansible_collections.stateful.petset.plugins.module_utils._ring import run_mysql_ring, run_mysql_ring_info
+from ansible_collections.stateful.petset.plugins.modules import mysql_ring, mysql_ring_info
+from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock, FakeCluster
+from ansible_collections.stateful.petset.tests.unit.fakes.module import FakeModule, checked
+from ansible_collections.stateful.petset.tests.unit.fakes.mysqlds import FakeMysqlds
+
+ADMIN, REPLICATION = "admin-secret", "replication-secret"
+
+
+class Killed(Exception):
+    """The run ends here."""
+
+
+class World:
+    """A set whose pets run; the agents are played during each sleep."""
+
+    def __init__(self, count: int = 2) -> None:
+        self.cluster = FakeCluster()
+        self.clock = FakeClock()
+        self.clock.during_sleep = lambda: self.play_agents()
+        self.mysqlds = FakeMysqlds(count)
+        self.agents = True
+        self.module = FakeModule({}, False, False)
+        metadata = {"name": "mysql", "namespace": "default"}
+        self.cluster.add(
+            {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": {"replicas": count}}
+        )
+        for name, data in (
+            ("mysql-secret", {"admin-password": ADMIN, "replication-password": REPLICATION}),
+            ("mysql-tls", {"ca.crt": "an authority"}),
+        ):
+            encoded = {key: base64.b64encode(text.encode()).decode() for key, text in data.items()}
+            self.cluster.add(
+                {"apiVersion": "v1", "kind": "Secret", "metadata": {**metadata, "name": name}, "data": encoded}
+            )
+
+    def play_agents(self) -> None:
+        client = self.cluster.client()
+        lease = client.get(kinds.LEASE, "mysql", "default")
+        if not self.agents or lease is None or "holderIdentity" in lease["spec"]:
+            return
+        first = lease["metadata"]["annotations"]["stateful.petset/in-sync"].split(",")[0]
+        lease["spec"]["holderIdentity"] = first
+        lease["metadata"]["annotations"]["stateful.petset/in-sync"] = "mysql-0,mysql-1"
+        client.replace(lease)
+        self.mysqlds.pets[first].is_open = True
+
+    def run(self, *, check: bool = False, info: bool = False, **options: Any) -> Mapping[str, Any]:
+        module = mysql_ring_info if info else mysql_ring
+        self.module = FakeModule(checked(module.argument_spec(), {"set": "mysql", **options}), check, True)
+        self.client = self.cluster.client(self.clock)
+        run = run_mysql_ring_info if info else run_mysql_ring
+        self.partial: dict[str, Any] = {"changed": False}
+        return run(self.module, self.client, self.partial, self.mysqlds.connector)
+
+
+@pytest.fixture(autouse=True)
+def no_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_module, "_register_secret", None)
+
+
+def test_a_first_run_ends_healthy_and_a_second_does_nothing() -> None:
+    world = World()
+    predicted = world.run(check=True)
+    assert world.client.writes() == ()
+    assert all(pet.ran == [] for pet in world.mysqlds.pets.values())
+    done = world.run()
+    assert done["actions"] == predicted["actions"]
+    assert done["diff"] == predicted["diff"]
+    assert (done["judgement"]["word"], done["writer"], done["in_sync"]) == (
+        "healthy",
+        "mysql-0",
+        ["mysql-0", "mysql-1"],
+    )
+    assert any("there is no writer" in line for line in done["progress"])
+    again = world.run()
+    assert (again["changed"], again["actions"], again["diff"]) == (False, [], [])
+    assert sum(world.client.count().values()) == 4
+    assert {ADMIN, REPLICATION} <= world.module.no_log_values
+    for text in (str(done), str(again), str(world.module.logged)):
+        assert ADMIN not in text
+        assert REPLICATION not in text
+
+
+def test_killed_at_each_step_and_run_again() -> None:
+    for step in range(4):
+        world = World()
+        counted = 0
+
+        def kill(_pet: str, _text: str, at: int = step) -> None:
+            nonlocal counted
+            counted += 1
+            if counted == at + 1:
+                raise Killed
+
+        world.mysqlds.before = kill
+        with pytest.raises(Killed):
+            world.run()
+        assert len(world.partial["actions"]) == step
+        world.mysqlds.before = lambda _pet, _text: None
+        assert world.run()["judgement"]["word"] == "healthy"
+        assert world.run()["changed"] is False
+
+
+def test_a_third_pet_is_cloned_and_followed_up_in_one_run() -> None:
+    world = World()
+    world.run()
+    world.mysqlds.write("mysql-0", 9)
+    grown = FakeMysqlds(3)
+    grown.pets.update(world.mysqlds.pets)
+    world.mysqlds = grown
+    for name in ("mysql-0", "mysql-1"):
+        grown.pets[name].purged = grown.pets[name].executed
+    lease = world.client.get(kinds.STATEFUL_SET, "mysql", "default")
+    assert lease is not None
+    lease["spec"]["replicas"] = 3
+    world.client.replace(lease)
+    done = world.run()
+    words = [line.partition(": ")[2].split()[0] for line in done["actions"]]
+    assert words == ["SET", "SET", "CLONE", "CHANGE", "START", "SELECT", "SELECT"]
+    assert all(line.startswith("mysql-2") for line in done["actions"])
+    assert done["judgement"]["word"] == "healthy"
+    assert done["pets"][2]["role"] == "replica"
+    assert world.run()["changed"] is False
+
+
+def test_a_pet_that_goes_away_is_waited_for() -> None:
+    world = World()
+    pet = world.mysqlds.pets["mysql-1"]
+
+    def restart(name: str, text: str) -> None:
+        if name == "mysql-0":
+            pet.is_up = False
+
+    pet.is_up = False
+    looks = 0
+
+    def sleep() -> None:
+        nonlocal looks
+        looks += 1
+        pet.is_up = looks > 3
+        world.play_agents()
+
+    world.clock.during_sleep = sleep
+    world.mysqlds.before = restart
+    done = world.run()
+    assert done["judgement"]["word"] == "healthy"
+    assert any("mysql-1 could not be asked" in line for line in done["progress"])
+
+
+def test_without_waiting_a_pet_that_is_down_is_told() -> None:
+    world = World()
+    world.mysqlds.pets["mysql-1"].is_up = False
+    told = world.run(wait=False)
+    assert told["judgement"]["word"] == "uncertain"
+    assert told["actions"] == []
+    checked_run = world.run(check=True)
+    assert any("mysql-1 does not answer" in note for note in checked_run["notes"])
+
+
+def test_unrelated_data_stops_the_run() -> None:
+    world = World()
+    for name in world.mysqlds.pets:
+        world.mysqlds.write(name, 3)
+    with pytest.raises(errors.Refused, match="have data that the other does not have"):
+        world.run()
+    assert world.client.writes() == ()
+    told = world.run(info=True)
+    assert told["judgement"]["word"] == "broken"
+    assert "only mysql-0 has" in told["table"]
+
+
+def test_nobody_opens_in_time() -> None:
+    world = World()
+    world.agents = False
+    with pytest.raises(errors.TimedOut, match="no pet holds the Lease") as problem:
+        world.run(wait_timeout=20)
+    assert [pet["name"] for pet in problem.value.details["pets"]] == ["mysql-0", "mysql-1"]
+    assert len(world.partial["actions"]) == 5
+
+
+def test_what_stays_broken_is_not_waited_for() -> None:
+    world = World()
+    world.run()
+    world.mysqlds.pets["mysql-1"].is_open = True
+    with pytest.raises(errors.TimedOut, match="waiting does not help: mysql-1 is open for writes") as problem:
+        world.run(wait_timeout=3000)
+    assert problem.value.details["waited_s"] < 60
+
+
+def test_the_mode_is_changed_in_the_lease() -> None:
+    world = World()
+    world.run()
+    world.mysqlds.pets["mysql-1"].is_open = True
+    done = world.run(mode="spread")
+    assert done["actions"] == ["change Lease default/mysql (mode single_writer -> spread)"]
+    assert [pet["role"] for pet in done["pets"]] == ["master", "master"]
+    assert done["judgement"]["word"] == "healthy"
+
+
+def test_info_says_what_it_may_not_see() -> None:
+    world = World()
+    world.run()
+    world.cluster.deny("get", kinds.LEASE)
+    told = world.run(info=True)
+    assert told["judgement"]["word"] == "uncertain"
+    assert "Lease could not be read" in told["judgement"]["uncertain"][0]
+    with pytest.raises(errors.Forbidden):
+        world.run()
+    world.cluster.deny("get", kinds.SECRET)
+    told = world.run(info=True)
+    assert (told["exists"], told["judgement"]["word"]) == (True, "uncertain")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"set": "My.SQL"}, "My.SQL"),
+        ({"masters": 0}, "masters"),
+        ({"lag_limit": 0}, "lag_limit"),
+        ({"clone_threshold": -1}, "clone_threshold"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(errors.InvalidInput, match=words):
+        World().run(**options)
