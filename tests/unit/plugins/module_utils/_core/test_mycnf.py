@@ -109,6 +109,6 @@ def test_the_table_covers_what_the_start_up_program_sets_last() -> None:
 
 @pytest.mark.parametrize("name", ["default_authentication_plugin", "loose-default-authentication-plugin"])
 def test_rp_rep_10_a_removed_setting_is_refused_with_what_took_its_place(name: str) -> None:
-    with pytest.raises(InvalidInput, match="MySQL 8.4 and later") as problem:
+    with pytest.raises(InvalidInput, match=r"MySQL 8\.4 and later") as problem:
         render({name: "mysql_native_password"})
     assert "authentication_policy" in str(problem.value)
