@@ -125,6 +125,29 @@ def test_the_way_of_a_set(site: Site) -> None:
     site.play("site", petset_replicas=3)
 
 
+def test_replication_that_cannot_be_known_yet(site: Site) -> None:
+    """The pets of this test have no mysqld, so what is told has to be that."""
+    recap = site.play("site", "--check", "-v", petset_replication=True)
+    assert recap["failed"] == 0
+    assert site.writes == []
+    assert "set up replication between 2 masters (single_writer) once the pets run" in site.output
+    assert "the statements cannot be known yet" in site.output
+    site.play("status", petset_replication=True)
+    assert f"{site.namespace}/mysql: degraded" in site.output
+    site.play("site")
+    site.play("site", "--check", "-v", petset_replication=True)
+    assert "cannot be known yet: mysql-0 does not answer" in site.output
+    site.play("status", petset_replication=True)
+    assert "replication: uncertain" in site.output
+    assert "mysql-1 could not be asked" in site.output
+    assert f"{site.namespace}/mysql: uncertain" in site.output
+    site.play("status", petset_replication=True, petset_status_format="json")
+    assert '"judgement"' in site.output
+    site.play("status", petset_status_must_be_ready=True)
+    site.play("status", fails=True, petset_replication=True, petset_status_must_be_ready=True)
+    assert "uncertain" in site.output
+
+
 @pytest.mark.parametrize(
     ("variables", "words"),
     [

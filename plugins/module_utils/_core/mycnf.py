@@ -100,6 +100,12 @@ OWNED: Final = frozenset(
 )
 
 
+# The server would not start with it. mysql_native_password is left to the server: 8.4 still has it, 9.0 has not.
+_REMOVED: Final[Mapping[str, str]] = {
+    "default_authentication_plugin": "authentication_policy in its place; caching_sha2_password is the default",
+}
+
+
 def plain_name(name: str) -> str:
     """An option's name as the server sees it: underscores, no modifier in front.
 
@@ -155,6 +161,8 @@ def render_user_config(variable: str, settings: Mapping[str, Any], *, relaxed: b
         value = parse_value(where, raw)
         if plain in lines:
             raise InvalidInput(where, value, "this setting is there twice, in two spellings", "each setting once")
+        if plain in _REMOVED:
+            raise InvalidInput(where, value, f"{name} is no setting of MySQL 8.4 and later", _REMOVED[plain])
         _check_owned(where, name, plain, value)
         _check_durable(where, name, plain, value, relaxed)
         lines[plain] = f"{name.replace('-', '_')} = {_quote(value)}"

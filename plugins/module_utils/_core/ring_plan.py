@@ -167,8 +167,14 @@ def plan_ring(ring: Ring, states: Mapping[str, State], lease: LeaseView, passwor
     _check_lease(ring, lease, plan)
     _check_masters(ring, up, plan)
     _check_replicas(ring, up, plan)
+    emptied = _check_emptied(ring, up, lease, plan)
     if plan.refusals:
         return plan
+    if emptied:
+        rest = [name for name in lease.in_sync or () if name not in emptied]
+        patch = {"metadata": {"annotations": {ANNOTATION_IN_SYNC: ",".join(rest)}}}
+        why = f"not in sync any more: {', '.join(emptied)}, empty"
+        plan.steps.append(_lease_change(f"Lease {ring.namespace}/{ring.set_name}", lease, patch, why))
     for pet in ring.pets:
         if pet.name not in up:
             plan.pending.append(f"{pet.name} does not answer")
@@ -285,6 +291,35 @@ def _is_on_its_way(missing: GtidSet, at: PetState, known: Iterable[str]) -> bool
     return at.channel is not None and missing.uuids() <= set(known)
 
 
+def _check_emptied(ring: Ring, up: Mapping[str, PetState], lease: LeaseView, plan: RingPlan) -> list[str]:
+    """Pets that the Lease takes for holders of every acknowledged write and that are new and empty while others hold
+    data: their volume was replaced. They must never become the writer."""
+    in_sync = lease.in_sync or ()
+    emptied = [
+        pet.name
+        for pet in ring.master_pets
+        if pet.name in in_sync
+        and pet.name in up
+        and up[pet.name].channel is None
+        and not up[pet.name].later
+        and any(state.executed for state in up.values())
+    ]
+    for name in emptied:
+        if lease.holder == name or up[name].is_open:
+            what = "holds the Lease" if lease.holder == name else "is open for writes"
+        elif set(in_sync) <= set(emptied):
+            what = "is named by the Lease as the one that holds every acknowledged write"
+        else:
+            continue
+        plan.refuse(
+            f"pet {name}",
+            f"{what} and is empty, while other pets hold data: its volume was lost, or another one is mounted",
+            f"bring its volume back; to go on with what the others hold, delete pod {name} so that it gives the Lease "
+            f"up, and name the pet that holds most in the annotation {ANNOTATION_IN_SYNC} of the Lease",
+        )
+    return emptied
+
+
 def _check_replicas(ring: Ring, up: Mapping[str, PetState], plan: RingPlan) -> None:
     extra, all_up = errant_of_replicas(ring, up)
     for name, gtids in extra.items():
@@ -381,6 +416,14 @@ def _plan_seed(
     large = up[donor.name].data_bytes > ring.clone_over_mib * _MIB and bool(up[donor.name].later)
     if can_serve and not large:
         return False
+    if state.is_open or lease.holder == pet.name:
+        plan.refuse(
+            f"pet {pet.name}",
+            f"is empty, {'is open for writes' if state.is_open else 'holds the Lease'}, and {donor.name} holds data: a "
+            "writer is never seeded",
+            "find out why it is the writer; it may have lost its volume",
+        )
+        return True
     if lease.in_sync is None and ring.is_master(pet):
         # Nobody has said yet whose data counts; the Lease comes first and names the pet that has all.
         plan.pending.append(f"{pet.name} is empty and is seeded once the Lease names whose data counts")

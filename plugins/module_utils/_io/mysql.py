@@ -51,6 +51,7 @@ STATEMENT_LIMIT_S = 30.0
 APPLY_SLICE_S = 5
 _RESTART_FAILED = 3707
 _SYNTAX = 1064
+_NO_TABLE = 1146
 _LOST = (2006, 2013, 1053)
 
 Row = Mapping[str, Any]
@@ -296,6 +297,9 @@ def _forward(client: KubeClient, namespace: str, pod: str) -> Any:
         )
     except Exception as problem:  # the library lets through those of its websocket library as well
         raise PetDown(sort_forward(pod, " ".join(str(problem).split())[:300])) from problem
+    finally:
+        with contextlib.suppress(Exception):
+            own.close()  # type: ignore[no-untyped-call]
 
 
 def _end(ours: Any) -> None:
@@ -497,12 +501,22 @@ def _answers(session: Session) -> Answers:
         configuration=session.query(_CONFIGURATION),
         replica_status=session.query(_REPLICA_STATUS),
         failover=session.query(_FAILOVER),
-        clone=session.query(_CLONE),
+        clone=_clone_status(session),
         size=session.query(_SIZE),
         secrets=session.query(_SECRETS),
         workers=session.query(_WORKERS),
         later="",
     )
+
+
+def _clone_status(session: Session) -> list[Row]:
+    """Nothing where the plugin is not loaded: then the table is not there either."""
+    try:
+        return session.query(_CLONE)
+    except SqlError as problem:
+        if problem.details.get("mysql_error") != _NO_TABLE:
+            raise
+        return []
 
 
 def _parsed(answers: Answers) -> PetState | Down:

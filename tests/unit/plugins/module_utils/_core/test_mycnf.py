@@ -105,3 +105,10 @@ def test_the_table_covers_what_the_start_up_program_sets_last() -> None:
     names = {plain_name(name) for name in re.findall(r"^([a-z_]+) =", own, re.MULTILINE)} - {"plugin_load_add"}
     assert len(names) > 20
     assert names <= OWNED
+
+
+@pytest.mark.parametrize("name", ["default_authentication_plugin", "loose-default-authentication-plugin"])
+def test_rp_rep_10_a_removed_setting_is_refused_with_what_took_its_place(name: str) -> None:
+    with pytest.raises(InvalidInput, match=r"MySQL 8\.4 and later") as problem:
+        render({name: "mysql_native_password"})
+    assert "authentication_policy" in str(problem.value)

@@ -296,3 +296,15 @@ def test_objects_to_adopt() -> None:
     assert pet_set_spec.parse_adopt(["Service/db"]) == {"Service/db"}
     with pytest.raises(InvalidInput, match="Kind/name"):
         pet_set_spec.parse_adopt(["db"])
+
+
+@pytest.mark.parametrize("case", inputs_of("rp-rep-03"), ids=lambda case: case["password"])
+def test_rp_rep_03_passwords_for_replication_are_measured_in_bytes(case: dict[str, Any]) -> None:
+    char, _times, count = case["password"].partition("*")
+    password = char * int(count)
+    if case["ok"]:
+        assert parse_passwords({"replication": password}, None)[0] == {"replication-password": password}
+        return
+    with pytest.raises(InvalidInput, match="MySQL takes 32") as problem:
+        parse_passwords({"replication": password}, None)
+    assert password not in str(problem.value)

@@ -316,6 +316,30 @@ def test_the_lease_that_is_there() -> None:
     assert plan.pending == ["Lease default/mysql could not be read: forbidden"]
 
 
+def test_a_pet_whose_volume_was_replaced_is_in_sync_no_more() -> None:
+    ring = ring_of()
+    new = pet_of(ring, 1, channel=None)
+    told = lines(plan_of(ring, writer_of(ring, 0, "0:1-9"), new))
+    assert told[0] == "change Lease default/mysql (not in sync any more: mysql-1, empty)"
+    assert told[1].startswith("mysql-1: CHANGE")
+    # As the writer, or as the only one that is in sync, its loss is somebody's decision.
+    for lease, words in (
+        (lease_of("mysql-1"), "holds the Lease and is empty, while other pets hold data"),
+        (lease_of(None, in_sync="mysql-1"), "is named by the Lease as the one that holds every acknowledged write"),
+    ):
+        said = refusals(plan_of(ring, pet_of(ring, 0, "0:1-9"), new, lease=lease))
+        assert f"pet mysql-1: {words}" in said
+    # A standby that is merely slow has its channel.
+    assert lines(plan_of(ring, writer_of(ring, 0, "0:1-9"), pet_of(ring, 1))) == []
+
+
+def test_a_writer_is_never_seeded() -> None:
+    ring = ring_of()
+    big = pet_of(ring, 0, "0:1-9", purged=gtids("0:1-9"))
+    for pet, lease in ((pet_of(ring, 1), lease_of("mysql-1")), (writer_of(ring, 1), lease_of(None))):
+        assert "a writer is never seeded" in refusals(plan_of(ring, big, pet, lease=lease))
+
+
 def test_refusals_are_told_together() -> None:
     ring = ring_of()
     plan = plan_of(ring, pet_of(ring, 0, version="8.0.1"), pet_of(ring, 1, version="8.0.1"))
