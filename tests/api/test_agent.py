@@ -13,14 +13,12 @@ from collections.abc import Iterator
 import pymysql
 import pytest
 
-from tests.api.agents import Rig, running_rig
+from tests.api.agents import Rig, open_session, running_rig
 from tests.api.cluster import Cluster
 
 pytestmark = [
     pytest.mark.api,
     pytest.mark.slow,
-    # PyMySQL leaves the socket of a refused connection to the garbage collector.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"),
 ]
 
 
@@ -60,9 +58,7 @@ class Client:
                     if pet is None:
                         time.sleep(0.02)
                         continue
-                    connection = pymysql.connect(
-                        unix_socket=str(pet.folder / "mysqld.sock"), user="app", autocommit=True, read_timeout=1.5
-                    )
+                    connection = open_session(pet.folder / "mysqld.sock", "app", read_timeout=1.5)
                 with connection.cursor() as cursor:
                     cursor.execute("INSERT INTO app.t VALUES (%s)", (number,))
                 self.acked.append(number)
@@ -165,4 +161,22 @@ def test_a_writer_whose_agent_is_stopped_is_replaced_and_closed(rig: Rig) -> Non
     with Client(rig) as client:
         rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
         rig.wait(lambda: len(rig.lease()[1]) == 2, 20, "mysql-1 is in-sync again")
+    check_rows(rig, client)
+
+
+def test_spread_opens_both_and_single_writer_closes_one(rig: Rig) -> None:
+    rig.set_mode("spread")
+    rig.wait(lambda: all(pet.is_writer() for pet in rig.pets), 10, "both are writers")
+    for number in range(1, 41):
+        pet = rig.pets[number % 2]
+        pet.sql(f"INSERT INTO app.t VALUES ({number})", user="app")
+    rig.wait(
+        lambda: all(pet.sql("SELECT COUNT(*) FROM app.t WHERE id <= 40")[0][0] == 40 for pet in rig.pets),
+        15,
+        "all rows are on both",
+    )
+    rig.set_mode("single_writer")
+    rig.wait(lambda: sum(pet.is_writer() for pet in rig.pets) == 1, 5, "one writer")
+    with Client(rig) as client:
+        rig.wait(lambda: len(client.acked) > 10, 10, "rows are acknowledged")
     check_rows(rig, client)
