@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -61,6 +62,16 @@ def zip_of_agent(target: Path) -> Path:
     return target
 
 
+def open_session(path: Path, user: str, password: str = "", **options: Any) -> pymysql.Connection[Any]:
+    """A connection over a socket. PyMySQL leaks that of a refused connection, so somebody else is refused first."""
+    with socket.socket(socket.AF_UNIX) as first:
+        first.settimeout(2)
+        first.connect(str(path))
+    return pymysql.connect(
+        unix_socket=str(path), user=user, password=password.encode(), autocommit=True, **{"read_timeout": 10, **options}
+    )
+
+
 class Pet:
     """One mysqld and its agent."""
 
@@ -96,9 +107,7 @@ class Pet:
         self.agent = self.rig.spawn(command, self.folder / "agent.log", environment)
 
     def sql(self, *statements: str, user: str = "root", password: str = "") -> list[tuple[Any, ...]]:
-        connection = pymysql.connect(
-            unix_socket=str(self.folder / "mysqld.sock"), user=user, password=password.encode(), autocommit=True
-        )
+        connection = open_session(self.folder / "mysqld.sock", user, password)
         with connection, connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
@@ -189,6 +198,11 @@ class Rig:
             "spec": {"leaseDurationSeconds": 3},
         }
         self.api.request("POST", f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases", body)
+
+    def set_mode(self, mode: str) -> None:
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/mysql"
+        body = {"metadata": {"annotations": {f"{PREFIX}/mode": mode}}}
+        self.api.request("PATCH", path, body, "application/merge-patch+json")
 
     def lease(self) -> tuple[str, set[str]]:
         """Holder and in-sync set."""

@@ -13,14 +13,12 @@ from collections.abc import Iterator
 import pymysql
 import pytest
 
-from tests.api.agents import Rig, running_rig
+from tests.api.agents import Rig, open_session, running_rig
 from tests.api.cluster import Cluster
 
 pytestmark = [
     pytest.mark.api,
     pytest.mark.slow,
-    # PyMySQL leaves the socket of a refused connection to the garbage collector.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"),
 ]
 
 
@@ -60,9 +58,7 @@ class Client:
                     if pet is None:
                         time.sleep(0.02)
                         continue
-                    connection = pymysql.connect(
-                        unix_socket=str(pet.folder / "mysqld.sock"), user="app", autocommit=True, read_timeout=1.5
-                    )
+                    connection = open_session(pet.folder / "mysqld.sock", "app", read_timeout=1.5)
                 with connection.cursor() as cursor:
                     cursor.execute("INSERT INTO app.t VALUES (%s)", (number,))
                 self.acked.append(number)
@@ -90,7 +86,7 @@ def test_nothing_opens_before_there_is_a_ring(rig: Rig) -> None:
     for pet in rig.pets:
         rig.wait(lambda pet=pet: pet.ask("/healthz")[0] == 200, 20, f"{pet.name} is healthy")
         rig.wait(lambda pet=pet: "no ring was set up yet" in pet.ask("/writer")[1], 5, "it says why")
-        assert pet.sql("SELECT @@global.super_read_only") == ((1,),) or pet.status["super_read_only"] is True
+        assert pet.sql("SELECT @@global.super_read_only") == [(1,)]
 
 
 def test_one_becomes_the_writer_and_both_are_in_sync(rig: Rig) -> None:
@@ -165,4 +161,44 @@ def test_a_writer_whose_agent_is_stopped_is_replaced_and_closed(rig: Rig) -> Non
     with Client(rig) as client:
         rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
         rig.wait(lambda: len(rig.lease()[1]) == 2, 20, "mysql-1 is in-sync again")
+    check_rows(rig, client)
+
+
+def test_without_the_api_the_writer_closes_although_commits_wait(rig: Rig) -> None:
+    writer, standby = rig.pets
+    assert writer.is_writer()
+    assert standby.mysqld is not None
+    with Client(rig) as client:
+        rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
+        rig.api.stop_api()
+        standby.mysqld.send_signal(signal.SIGSTOP)
+        try:
+            rig.wait(lambda: writer.sql("SELECT @@global.super_read_only") == [(1,)], 8, "the writer is closed")
+            count = len(client.acked)
+            time.sleep(1)
+            assert len(client.acked) == count
+            assert writer.ask("/writer")[0] == 503
+        finally:
+            rig.api.start_api()
+            standby.mysqld.send_signal(signal.SIGCONT)
+        rig.wait(lambda: len(client.acked) > count + 10, 20, "rows are acknowledged again")
+        rig.wait(lambda: len(rig.lease()[1]) == 2, 20, "both are in-sync again")
+    check_rows(rig, client)
+
+
+def test_spread_opens_both_and_single_writer_closes_one(rig: Rig) -> None:
+    rig.set_mode("spread")
+    rig.wait(lambda: all(pet.is_writer() for pet in rig.pets), 10, "both are writers")
+    for number in range(1, 41):
+        pet = rig.pets[number % 2]
+        pet.sql(f"INSERT INTO app.t VALUES ({number})", user="app")
+    rig.wait(
+        lambda: all(pet.sql("SELECT COUNT(*) FROM app.t WHERE id <= 40")[0][0] == 40 for pet in rig.pets),
+        15,
+        "all rows are on both",
+    )
+    rig.set_mode("single_writer")
+    rig.wait(lambda: sum(pet.is_writer() for pet in rig.pets) == 1, 5, "one writer")
+    with Client(rig) as client:
+        rig.wait(lambda: len(client.acked) > 10, 10, "rows are acknowledged")
     check_rows(rig, client)

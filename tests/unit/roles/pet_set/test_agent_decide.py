@@ -199,6 +199,10 @@ CASES: dict[str, tuple[Decision, list[str]]] = {
         ask(replace(WRITER, channel=STOPPED.channel), MINE, peers=(replace(OTHER, open=True),), memory=HOLDS),
         [],
     ),
+    "writer, a time-out is left from spread": (
+        ask(replace(WRITER, waits_forever=False), MINE, memory=HOLDS),
+        ["semi-sync on"],
+    ),
     "spread, second master": (ask(SERVER, replace(THEIRS, mode=m.SPREAD)), ["semi-sync on"]),
     "spread, second master, ready": (
         ask(replace(SERVER, semi_source=True), replace(THEIRS, mode=m.SPREAD)),

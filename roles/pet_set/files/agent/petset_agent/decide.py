@@ -37,7 +37,7 @@ from .model import (
     StopReceiver,
 )
 
-# In spread mode a commit waits at most this long for the other master.
+# In spread mode a commit of the master without the lease waits at most this long for the other.
 SPREAD_TIMEOUT_MS = 10_000
 # Commits that have waited this long may wait for a commit of our own, see _keep_members.
 _UNSTICK_S = 0.4
@@ -284,7 +284,7 @@ def _open(look: _Look, lease: Lease) -> None:
             _start_channel(look, applier_only=True)
         return
     waits = lease.mode != SPREAD and lease.in_sync != (settings.me,)
-    if waits and not server.semi_source:
+    if waits and not (server.semi_source and server.waits_forever):
         look.sql(SemiSource(on=True))
     elif not waits and server.semi_source and memory.alone:
         look.sql(SemiSource(on=False))
@@ -296,9 +296,9 @@ def _keep_members(look: _Look, lease: Lease) -> None:
     """The in-sync set of an open writer, semi-sync with it, and its own channel."""
     settings, memory, server, now_s = look.settings, look.memory, look.server, look.now_s
     me, alone = settings.me, lease.in_sync == (settings.me,)
-    if not server.semi_source and not alone:
-        # Nobody but a hand from outside has switched it off.
-        look.sql(SemiSource(on=True, timeout_ms=_timeout_ms(lease)))
+    if (not server.semi_source and not alone) or (server.semi_source and not server.waits_forever):
+        # Nobody but a hand from outside has switched it off; a time-out is left from spread.
+        look.sql(SemiSource(on=True))
     for why in _why_drop(look, lease):
         look.reasons.append(why)
         look.put("remove", lease, me, (me,), {me: server.incarnation}, me)
@@ -351,7 +351,7 @@ def _add_member(look: _Look, lease: Lease) -> None:
             continue
         if not server.semi_source:
             if peer.covers:
-                look.sql(SemiSource(on=True, timeout_ms=_timeout_ms(lease)))
+                look.sql(SemiSource(on=True))
             else:
                 look.reasons.append(f"{peer.name} is catching up")
             return
@@ -513,7 +513,3 @@ def _answers_now(look: _Look, peer: Peer) -> bool:
 def _peer(look: _Look, name: str) -> Peer | None:
     """A peer by name, if its agent has answered lately."""
     return next((peer for peer in look.seen.peers if peer.name == name and _answers_now(look, peer)), None)
-
-
-def _timeout_ms(lease: Lease) -> int:
-    return SPREAD_TIMEOUT_MS if lease.mode == SPREAD else 4294967295

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 SPREAD = "spread"
 SINGLE_WRITER = "single_writer"
 NEVER = float("-inf")
+# The largest time-out that MySQL takes, 49 days.
+FOREVER_MS = 4294967295
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Server:
     ``applied``     all that was received is executed
     ``clients``     semi-sync replicas that are connected; ``waiting``: sessions that wait for an acknowledgement;
     ``acks``        commits acknowledged so far
+    ``waits_forever`` semi-sync, when on, has no time-out after which commits go on alone
     ``incarnation`` another one after each start of mysqld
     """
 
@@ -78,6 +81,7 @@ class Server:
     received: str = ""
     applied: bool = False
     semi_source: bool = False
+    waits_forever: bool = True
     semi_replica: bool = False
     clients: int = 0
     waiting: int = 0
@@ -207,7 +211,7 @@ class SemiSource:
     """Commits wait for an acknowledgement, or do not. ``timeout_ms``: give up waiting after this time."""
 
     on: bool
-    timeout_ms: int = 4294967295
+    timeout_ms: int = FOREVER_MS
 
 
 @dataclass(frozen=True, slots=True)

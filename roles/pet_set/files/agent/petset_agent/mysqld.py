@@ -17,6 +17,7 @@ import pymysql
 import pymysql.cursors
 
 from .model import (
+    FOREVER_MS,
     NEVER,
     Channel,
     Close,
@@ -167,6 +168,7 @@ class Database:
             received=received,
             applied=applied,
             semi_source=bool(row["semi_source"]),
+            waits_forever=int(row["semi_timeout"]) >= FOREVER_MS,
             semi_replica=bool(row["semi_replica"]),
             clients=int(status.get("source_clients", 0)),
             waiting=int(status.get("source_wait_sessions", 0)),
