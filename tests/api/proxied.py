@@ -26,8 +26,8 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.haproxy impo
     Times,
     render_files,
 )
-from lab.debian import ensure_haproxy
 
+from lab.debian import ensure_haproxy
 from tests.api.cluster import free_ports
 
 DOMAIN = "db.default.svc.cluster.local"
@@ -59,7 +59,7 @@ class Names:
         address = self.addresses.get(".".join(labels))
         has = address is not None and kind == 1
         head = struct.pack("!HHHHHH", struct.unpack("!H", query[:2])[0], 0x8580 | (0 if address else 3), 1, has, 0, 0)
-        record = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 1, 4) + socket.inet_aton(address or "0.0.0.0")  # noqa: S104
+        record = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 1, 4) + socket.inet_aton(address or "0.0.0.0")
         return head + question + (record if has else b"")
 
     def stop(self) -> None:

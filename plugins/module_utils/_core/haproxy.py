@@ -216,8 +216,8 @@ def _defaults(config: ProxyConfig) -> list[str]:
             f"timeout check {times.check_timeout_ms}ms",
             f"timeout client {times.idle_s}s",
             f"timeout server {times.idle_s}s",
-            # A client that has gone leaves no session behind, and a node that has gone is noticed within seconds: checks
-            # do that for new sessions, but not for those that go on in a process that a reload has replaced.
+            # A client that has gone leaves no session behind, and a node that has gone is noticed in seconds. Checks
+            # do that too, but not for the sessions that go on in a process which a reload has replaced.
             "timeout client-fin 30s",
             "timeout server-fin 30s",
             "option clitcpka",
