@@ -67,7 +67,7 @@ class Times:
     """Times of HAProxy.
 
     ``check_ms``           between two checks of one pet; a pet is down with the first that fails
-    ``check_timeout_ms``   for the agent's answer once it is connected
+    ``check_answer_ms``   for the agent's answer once it is connected
     ``connect_ms``         for a connection to a pet, before the next one is tried
     ``waiting_ms``         how long a client that comes while no pet is open is kept instead of turned away
     ``idle_s``             silence after which a session ends; MySQL itself ends one after wait_timeout, 8 h by default,
@@ -76,7 +76,7 @@ class Times:
     """
 
     check_ms: int = 200
-    check_timeout_ms: int = 1000
+    check_answer_ms: int = 1000
     connect_ms: int = 250
     waiting_ms: int = 1000
     idle_s: int = 29_400
@@ -213,7 +213,7 @@ def _defaults(config: ProxyConfig) -> list[str]:
             "option dontlognull",
             f"maxconn {config.max_connections}",
             f"timeout connect {times.connect_ms}ms",
-            f"timeout check {times.check_timeout_ms}ms",
+            f"timeout check {times.check_answer_ms}ms",
             f"timeout client {times.idle_s}s",
             f"timeout server {times.idle_s}s",
             # A client that has gone leaves no session behind, and a node that has gone is noticed in seconds. Checks
@@ -321,10 +321,10 @@ def _faults(config: ProxyConfig) -> Iterator[tuple[str, object, str]]:
         ("ports.stats", ports.stats, 1024, 65535),
         ("ports.mysql", ports.mysql, 1, 65535),
         ("ports.health", ports.health, 1, 65535),
-        ("timeouts.check", times.check_ms, 50, 60_000),
-        ("timeouts.check_answer", times.check_timeout_ms, 50, 60_000),
-        ("timeouts.connect", times.connect_ms, 50, 60_000),
-        ("timeouts.waiting", times.waiting_ms, 1, 60_000),
+        ("timeouts.check_ms", times.check_ms, 50, 60_000),
+        ("timeouts.check_answer_ms", times.check_answer_ms, 50, 60_000),
+        ("timeouts.connect_ms", times.connect_ms, 50, 60_000),
+        ("timeouts.waiting_ms", times.waiting_ms, 1, 60_000),
         ("timeouts.idle", times.idle_s, 60, 2_000_000),
         ("timeouts.old_sessions", times.old_sessions_s, 10, 2_000_000),
         ("max_connections", config.max_connections, 10, 1_000_000),
