@@ -176,7 +176,7 @@ options:
     type: int
     default: 4000
   threads:
-    description: Threads of one proxy.
+    description: Most threads of one proxy. It takes no more than its node has processors.
     type: int
     default: 2
   ip_family:

@@ -176,6 +176,7 @@ class Proxied:
         self.ports = [Ports(*ports[3 * one : 3 * one + 3], mysql=mysql, health=health) for one in range(proxies)]
         self.pets: dict[str, Pet] = {}
         self.masters: list[subprocess.Popen[bytes]] = []
+        self._clients: list[Client] = []
 
     def add(self, ordinal: int, last: int = 1) -> Pet:
         """Start a pet with an address of its own (``last``: another one for the same pet) and give it its name."""
@@ -216,7 +217,9 @@ class Proxied:
             return None
 
     def client(self, reader: bool = False, number: int = 0) -> Client:
-        return Client(self.ports[number].reader if reader else self.ports[number].writer)
+        client = Client(self.ports[number].reader if reader else self.ports[number].writer)
+        self._clients.append(client)
+        return client
 
     def writer(self, number: int = 0) -> str:
         """The pet that a new client of the writer's port gets now."""
@@ -225,6 +228,8 @@ class Proxied:
         return client.server
 
     def stop(self) -> None:
+        for client in self._clients:
+            client.close()
         for master in self.masters:
             master.terminate()
         for master in self.masters:

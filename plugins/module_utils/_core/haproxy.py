@@ -171,7 +171,8 @@ def _global(config: ProxyConfig) -> list[str]:
             f"lua-load {config.folder}/{WAIT_FILE}",
             "log stdout format raw daemon notice",
             f"maxconn {config.max_connections}",
-            f"nbthread {config.threads}",
+            # At most so many, and no more than the node has processors.
+            f"thread-hard-limit {config.threads}",
             # Old sessions go on in the process that a reload replaces; this ends it at last.
             f"hard-stop-after {config.times.old_sessions_s}s",
             # The pets are checked by all proxies at the same period: not all at the same moment.
