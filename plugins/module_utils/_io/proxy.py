@@ -41,8 +41,6 @@ _LOOK_DEEPER_EVERY_S = 10.0
 # The kubelet brings a changed ConfigMap within a second once its pod is touched, else within about a minute.
 _LONGEST_PAUSE_S = 1.0
 
-Run = Callable[[KubeClient, str, str, str, Sequence[str]], str]
-
 
 def observe_proxy(client: KubeClient, spec: ProxySpec) -> tuple[NamespaceState, dict[ObjectRef, Any]]:
     """One request per object and one for the namespace."""
@@ -63,7 +61,7 @@ def observe_proxy_pods(client: KubeClient, spec: ProxySpec) -> tuple[Pod, ...]:
 # --- a new configuration ----------------------------------------------------------------------------------------------
 
 
-def try_config(client: KubeClient, spec: ProxySpec, pods: Iterable[Pod], text: str, run: Run = run_in_pod) -> None:
+def try_config(client: KubeClient, spec: ProxySpec, pods: Iterable[Pod], text: str) -> None:
     """Let a running proxy judge the configuration before anything is written.
 
     Refused: it does not take it, with its words; or nobody could ask it.
@@ -72,7 +70,7 @@ def try_config(client: KubeClient, spec: ProxySpec, pods: Iterable[Pod], text: s
     if pod is None:  # the container ``check`` of the next pod judges it
         return
     try:
-        answer = parse_answer(run(client, spec.namespace, pod.name, CONTAINER, try_command(text)))
+        answer = parse_answer(run_in_pod(client, spec.namespace, pod.name, CONTAINER, try_command(text)))
     except RuntimeError as problem:
         raise Refused(
             f"Pod {spec.namespace}/{pod.name}",
@@ -107,7 +105,6 @@ class Reloader:
     progress: Progress
     done: Callable[[Pod], None]
     old_data: Mapping[str, str] | None = None
-    run: Run = run_in_pod
     _touched: set[str] = field(default_factory=set)
 
     def reload(self) -> None:
@@ -141,7 +138,7 @@ class Reloader:
         """None: the pod is gone; another one starts with the new configuration."""
         command = load_command(self.spec.config, self.digest)
         try:
-            answer = parse_answer(self.run(self.client, self.spec.namespace, pod.name, CONTAINER, command))
+            answer = parse_answer(run_in_pod(self.client, self.spec.namespace, pod.name, CONTAINER, command))
         except RuntimeError as problem:
             live = self.client.get(kinds.POD, pod.name, self.spec.namespace)
             if live is None or parse_pod(live).uid != pod.uid or not is_running(parse_pod(live)):
@@ -233,12 +230,12 @@ class ProxyWatcher:
         return ProxySeen(seen.rollout, seen.pods, self._evidence)
 
 
-def observe_views(client: KubeClient, spec: ProxySpec, pods: Sequence[Pod], run: Run = run_in_pod) -> dict[str, View]:
+def observe_views(client: KubeClient, spec: ProxySpec, pods: Sequence[Pod]) -> dict[str, View]:
     """What each of these proxies says, by name; all are asked at the same time."""
 
     def look(pod: Pod) -> View:
         try:
-            return parse_view(run(client, spec.namespace, pod.name, CONTAINER, look_command(spec.config)))
+            return parse_view(run_in_pod(client, spec.namespace, pod.name, CONTAINER, look_command(spec.config)))
         except RuntimeError as problem:
             return View(failure=f"it could not be asked: {problem}")
 

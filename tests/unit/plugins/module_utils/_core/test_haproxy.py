@@ -206,8 +206,7 @@ def test_only_what_was_meant_gets_in(pets: list[str], domain: str, threads: int,
     config = ProxyConfig(tuple(pets), domain, threads=threads, times=Times(idle_s=number), max_connections=number)
     try:
         text = render_config(config)
-    except InvalidInput as problem:
-        assert problem.allowed
+    except InvalidInput:
         return
     assert servers(text, "reader") == pets
     assert all(line.isascii() and len(line) < 500 for line in text.splitlines())
