@@ -157,6 +157,7 @@ def _predict(
         **seen,
         "changed": bool(actions),
         "actions": actions,
+        "notes": list(plan.plan.notes),
         "restarts_proxies": plan.plan.restarts,
         "config_hash": read_hash(render_config(spec.config)),
     }

@@ -301,6 +301,11 @@ ready:
   description: Whether all proxies work.
   type: bool
   returned: when they were waited for, and in check mode when they exist
+notes:
+  description: What check mode cannot know.
+  type: list
+  elements: str
+  returned: in check mode
 waited_s:
   description: Seconds that the wait took.
   type: float

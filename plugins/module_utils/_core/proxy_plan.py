@@ -38,7 +38,11 @@ def proxy_refs(spec: ProxySpec) -> tuple[ObjectRef, ...]:
 
 def plan_proxy(spec: ProxySpec, namespace: NamespaceState, objects: Objects, options: Options) -> ProxyPlan:
     """The plan for ``state: present``. Raises nothing: what stands in the way is in ``refusals``."""
-    refusals: list[PetsetError] = refuse_namespace(spec.namespace, namespace, may_be_made=False)
+    # A look at what a whole site would do comes before the namespace is made.
+    refusals: list[PetsetError] = refuse_namespace(spec.namespace, namespace, may_be_made=options.check_mode)
+    notes: tuple[str, ...] = ()
+    if namespace.exists is False:
+        notes = (f"Namespace {spec.namespace} does not exist yet; the real run needs it",)
     refusals += refuse_foreign(spec.set_name, proxy_refs(spec), objects, options.adopt)
     found = [plan_object(manifest, objects, options) for manifest in render_proxy(spec)]
     steps = tuple(step for step in found if step is not None)
@@ -48,7 +52,7 @@ def plan_proxy(spec: ProxySpec, namespace: NamespaceState, objects: Objects, opt
         if step.ref.kind is kinds.DEPLOYMENT and step.action is Action.UPDATE
         for change in step.changes
     )
-    return ProxyPlan(Plan(steps, tuple(refusals), restarts=rolls), _must_reload(spec, objects))
+    return ProxyPlan(Plan(steps, tuple(refusals), notes=notes, restarts=rolls), _must_reload(spec, objects))
 
 
 def _must_reload(spec: ProxySpec, objects: Objects) -> bool:

@@ -295,6 +295,11 @@ def test_a_field_of_somebody_else_is_named(world: World) -> None:
 def test_a_missing_namespace(world: World) -> None:
     with pytest.raises(Refused, match="it does not exist"):
         world.run(namespace="nowhere")
+    # rp-ans-01: check mode of a whole site comes before the namespace is made.
+    told = world.run(namespace="nowhere", check=True)
+    assert len(told["actions"]) == 5
+    assert told["notes"] == ["Namespace nowhere does not exist yet; the real run needs it"]
+    assert world.writes() == []
 
 
 def test_absent_and_present_again(world: World) -> None:
