@@ -262,7 +262,14 @@ def run_pet_proxy_info(module: Module, client: KubeClient, _partial: Partial) ->
     asked = [pod for pod in pods if is_running(pod)] if module.params["probe"] else []
     views = observe_views(client, spec, asked)
     verdict = judge_views(views, wanted, mode)
-    empty = {"config_hash": None, "mounted_hash": None, "writers": [], "readers": [], "failure": "", "servers": []}
+    empty: dict[str, Any] = {
+        "config_hash": None,
+        "mounted_hash": None,
+        "writers": [],
+        "readers": [],
+        "failure": "",
+        "servers": [],
+    }
     proxies: list[dict[str, Any]] = [
         {
             **render_proxy_pod(pod, stuck.get(pod.name)),

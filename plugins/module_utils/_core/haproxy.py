@@ -193,8 +193,9 @@ def _resolvers(config: ProxyConfig) -> list[str]:
             "timeout retry 500ms",
             # A pet that was replaced has another address: an answer is good for a second.
             "hold valid 1s",
-            "hold obsolete 1s",
-            "hold nx 1s",
+            "hold obsolete 0s",
+            # A name that is missing for a moment ends no session; the address may soon be another pod's, though.
+            "hold nx 5s",
             # No answer says nothing about the pet: the last address stays in use, and the check judges it.
             "hold timeout 1h",
             "hold refused 1h",
