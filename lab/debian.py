@@ -233,6 +233,29 @@ def ensure_tools_tree() -> Path:
     return cached("tools", key, "unpack the lab's tools (user-mode-linux, etcd, registry)", build) / "tree"
 
 
+HAPROXY = ("base-files", "libc6", "haproxy")
+# The tree's own loader and libraries, without a chroot. HAProxy's master starts itself anew by its argv[0] when it
+# reloads: that has to be this script again.
+HAPROXY_SCRIPT = """#!/bin/sh
+tree="${0%/*}/tree"
+exec "$tree/usr/lib64/ld-linux-x86-64.so.2" --argv0 "$0" --library-path "$tree/usr/lib/x86_64-linux-gnu" \\
+    "$tree/usr/sbin/haproxy" "$@"
+"""
+
+
+def ensure_haproxy() -> Path:
+    """A program ``haproxy`` of the release that the lab's image has, to be run right here; nothing is installed."""
+
+    def build(target: Path) -> None:
+        mmdebstrap(target / "tree", variant="extract", include=HAPROXY, hooks=[MERGED_USR])
+        script = target / "haproxy"
+        script.write_text(HAPROXY_SCRIPT)
+        script.chmod(0o755)
+
+    key = key_of(find_mirror().uri, SUITE, HAPROXY, HAPROXY_SCRIPT, 1)
+    return cached("haproxy", key, "unpack haproxy", build) / "haproxy"
+
+
 ROOTFS = Path(__file__).with_name("rootfs")
 
 

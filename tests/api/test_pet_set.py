@@ -92,12 +92,16 @@ class Kubelet(threading.Thread):
 
     def _status(self, pod: dict[str, Any]) -> dict[str, Any]:
         image = pod["spec"]["containers"][0]["image"]
-        ordinal = int(pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"])
+        # The proxies' pods have no ordinal.
+        ordinal = int(pod["metadata"]["labels"].get("apps.kubernetes.io/pod-index", 90))
         works = image != BROKEN
         told = f"petset: prepared: ordinal={ordinal} server_uuid={server_uuid(ordinal)} generation=1 data=known"
-        container = {"name": "mysqld", "image": image, "imageID": "", "ready": works, "restartCount": 0}
-        state: dict[str, Any] = {"running": {}} if works else {"waiting": {"reason": "ImagePullBackOff"}}
-        prepare = {"name": "prepare", "image": image, "imageID": "", "ready": works, "restartCount": 0}
+        first, main = (pod["spec"][kind][0]["name"] for kind in ("initContainers", "containers"))
+        container = {"name": main, "image": image, "imageID": "", "ready": works, "restartCount": 0}
+        # Nothing runs here, and a proxy that seemed to run would be asked what it has loaded.
+        running: dict[str, Any] = {"running": {}} if main == "mysqld" else {"waiting": {"reason": "ContainerCreating"}}
+        state: dict[str, Any] = running if works else {"waiting": {"reason": "ImagePullBackOff"}}
+        prepare = {"name": first, "image": image, "imageID": "", "ready": works, "restartCount": 0}
         ended = {"exitCode": 0, "message": told} if works else None
         return {
             "phase": "Running" if works else "Pending",

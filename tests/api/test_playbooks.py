@@ -78,9 +78,9 @@ def site(api: Cluster, namespace: str, tmp_path: Path) -> Iterator[Site]:
     kubelet.start()
     yield site
     for path in ("apis/apps/v1", "api/v1"):
-        plural = "statefulsets/mysql" if "apps" in path else "pods"
-        with contextlib.suppress(urllib.error.HTTPError):
-            api.request("DELETE", f"/{path}/namespaces/{namespace}/{plural}")
+        for plural in ("statefulsets/mysql", "deployments/mysql-haproxy") if "apps" in path else ("pods",):
+            with contextlib.suppress(urllib.error.HTTPError):
+                api.request("DELETE", f"/{path}/namespaces/{namespace}/{plural}")
     kubelet.stop()
 
 
@@ -91,6 +91,7 @@ def test_the_way_of_a_set(site: Site) -> None:
     assert recap["failed"] == 0
     assert site.writes == []
     assert "create StatefulSet" in site.output
+    assert "create Deployment" in site.output
     shown = site.output
     recap = site.play("site", *options)
     assert recap["changed"] > 0
@@ -103,6 +104,7 @@ def test_the_way_of_a_set(site: Site) -> None:
     site.play("status")
     assert re.search(r"ORDINAL +PET +STATE", site.output)
     assert re.search(r"mysql-1 +ready", site.output)
+    assert len(re.findall(r"mysql-haproxy-[-a-z0-9]+ +ready", site.output)) == 2
     assert "192.0.2.10:/srv/petset/" in site.output
     assert site.writes == []
     site.play("status", petset_status_format="json")
@@ -163,6 +165,9 @@ def test_replication_that_cannot_be_known_yet(site: Site) -> None:
         ({"petset_mysql_config": {"sync_binlog": 0}}, "sync_binlog"),
         ({"petset_passwords": {"root": 83}}, "quote it"),
         ({"petset_passwords": {"replication": "x" * 33}}, "MySQL takes 32"),
+        ({"petset_proxy_service": {"type": "External"}}, "External"),
+        ({"petset_proxy_service": {"name": "mysql"}}, "client_service.name"),
+        ({"petset_proxy_timeouts": {"idle": 1}}, "timeouts.idle"),
         ({"petset_context": "elsewhere"}, "known contexts: admin"),
     ],
 )
@@ -200,7 +205,11 @@ def test_a_first_run_that_is_killed_anywhere_is_caught_up_with(site: Site, tmp_p
     """Each run goes on where the last one was killed, so it is killed in the state that a first run would be."""
     site.play("site", "--check")
     killed: list[tuple[str, float]] = []
-    moments = {"pet_volume": [0.0, 0.5, 0.7, 0.9], "pet_set": [0.0, 0.5, 0.7, 0.9, 1.1, 1.4]}
+    moments = {
+        "pet_volume": [0.0, 0.5, 0.7, 0.9],
+        "pet_set": [0.0, 0.5, 0.7, 0.9, 1.1, 1.4],
+        "pet_proxy": [0.0, 0.7, 1.0],
+    }
     for at in range(1, 10):
         _status, kill = play_and_kill(site, tmp_path, at, 0.0)
         if kill is None:
@@ -212,7 +221,7 @@ def test_a_first_run_that_is_killed_anywhere_is_caught_up_with(site: Site, tmp_p
             if status == -signal.SIGKILL:
                 killed.append((again["task"], after_s))
     names = {task.rpartition(" : ")[2] for task, _after_s in killed}
-    assert names == {"Volumes and claims of the pets", "The set of pets"}
+    assert names == {"Volumes and claims of the pets", "The set of pets", "The proxies"}
     site.play("site")
     assert site.play("site")["changed"] == 0
     assert site.writes == []

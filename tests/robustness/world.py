@@ -95,7 +95,7 @@ class Place:
             # the lab's nodes are small and may carry other sets: little is asked for, more is allowed
             "pet_set_resources": {"requests": {"cpu": "50m", "memory": "100Mi"}, "limits": {"memory": "1Gi"}},
             "petset_wait_timeout": 240,
-            "petset_haproxy_image": "registry.lab:5000/haproxy:3.2",
+            "petset_proxy_image": "registry.lab:5000/haproxy:3.2",
             "petset_agent_image": "registry.lab:5000/python:3",
             "petset_app": {"user": DATABASE, "database": DATABASE},
         }

@@ -9,9 +9,8 @@ and what is allowed; a password is never in a message.
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from .agent import parse_agent_files
@@ -24,13 +23,20 @@ from .names import (
     parse_count,
     parse_dns_label,
     parse_dns_subdomain,
-    parse_label_key,
     parse_labels,
     parse_service_name,
     parse_set_name,
     pet_name,
 )
-from .quantity import format_bytes, parse_capacity, parse_quantity
+from .options import in_range as _in_range
+from .options import parse_adopt as parse_adopt
+from .options import parse_annotations as _annotations
+from .options import parse_image as _image
+from .options import parse_network as _network
+from .options import parse_resources as _resources
+from .options import parse_toleration as _toleration
+from .options import texts as texts
+from .quantity import format_bytes, parse_capacity
 
 Options = Mapping[str, Any]
 
@@ -47,7 +53,6 @@ APP_KEYS: Final = ("app-user", "app-password", "app-database")
 _OWN_VOLUMES: Final = frozenset({"boot", "secret", "tls", "run", "scratch", "agent", "agent-secret", "api"})
 _CONFIG_MAP_KEY: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_IMAGE: Final = re.compile(r"[a-zA-Z0-9][^\s]*")
 _RESERVED_USERS: Final = frozenset({"root", "mysql.sys", "mysql.session", "mysql.infoschema"})
 # A ConfigMap holds 1 MiB; the rest is left to the user's settings and the record of known pets.
 _MAX_BOOT_BYTES: Final = 512 * 1024
@@ -73,7 +78,7 @@ def parse_spec(options: Options) -> PetSetSpec:
         name=name,
         namespace=namespace,
         replicas=replicas,
-        image=_image("image", options["image"]),
+        image=_image(options["image"]),
         boot_files=_boot_files(options["boot_files"]),
         service=service,
         client_service=_client_service(options["client_service"] or {}, name, service),
@@ -86,7 +91,7 @@ def parse_spec(options: Options) -> PetSetSpec:
         image_pull_secrets=tuple(
             parse_dns_subdomain("image_pull_secrets", one) for one in options["image_pull_secrets"]
         ),
-        resources=_resources("resources", options["resources"] or {}),
+        resources=_resources(options["resources"] or {}),
         uid=_in_range("uid", options["uid"], 1, 2**31 - 1),
         gid=_in_range("gid", options["gid"], 1, 2**31 - 1),
         fs_group=None if options["fs_group"] is None else _in_range("fs_group", options["fs_group"], 1, 2**31 - 1),
@@ -138,30 +143,6 @@ def parse_identity(options: Options) -> PetSetSpec:
     )
 
 
-def texts(variable: str, values: Mapping[Any, Any] | None) -> dict[str, str]:
-    """A map for which the API wants text: whole numbers become their digits, booleans true and false.
-
-    InvalidInput: numbers with a point (YAML has dropped digits of 9.10 already), nothing, lists, maps.
-    """
-    return {str(key): _text_of(f"{variable}[{key}]", value) for key, value in (values or {}).items()}
-
-
-def _text_of(variable: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if not isinstance(value, str):
-        raise InvalidInput(variable, value, "the API wants text here; quote it", "text")
-    return value
-
-
-def _in_range(variable: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidInput(variable, value, "out of range", f"a whole number from {low} to {high}")
-    return value
-
-
 def _check_names(name: str, namespace: str, replicas: int, service: str, template: str, domain: str) -> None:
     """Names that are put together from checked ones have limits of their own."""
     last = pet_name(name, max(replicas - 1, 0))
@@ -182,16 +163,10 @@ def _agent(options: Options, files: Any) -> Agent | None:
         return None
     resources = options.get("resources")
     return Agent(
-        image=_image("agent.image", options.get("image") or AGENT_IMAGE),
+        image=_image(options.get("image") or AGENT_IMAGE, "agent.image"),
         files=parse_agent_files(files),
-        resources=_resources("agent.resources", AGENT_RESOURCES if resources is None else resources),
+        resources=_resources(AGENT_RESOURCES if resources is None else resources, "agent.resources"),
     )
-
-
-def _image(variable: str, image: Any) -> str:
-    if not isinstance(image, str) or not _IMAGE.fullmatch(image):
-        raise InvalidInput(variable, image, "not an image", "a name as in registry/repository:tag, quoted")
-    return image
 
 
 def _boot_files(files: Any) -> dict[str, str]:
@@ -239,13 +214,6 @@ def _client_service(options: Options, set_name: str, service: str) -> ClientServ
     )
 
 
-def _network(variable: str, text: Any) -> str:
-    try:
-        return str(ipaddress.ip_network(str(text)))
-    except ValueError:
-        raise InvalidInput(variable, text, "not a network", "an IPv4 or IPv6 network such as 192.0.2.0/24") from None
-
-
 def _storage_class(name: Any) -> str:
     return parse_dns_subdomain("storage_class", name) if name else ""
 
@@ -254,37 +222,10 @@ def _secret_name(variable: str, name: Any) -> str:
     return parse_dns_subdomain(variable, name) if name else ""
 
 
-def _resources(option: str, resources: Options) -> dict[str, dict[str, str]]:
-    checked: dict[str, dict[str, str]] = {"requests": {}, "limits": {}}
-    for kind, amounts in checked.items():
-        for name, amount in (resources.get(kind) or {}).items():
-            variable = f"{option}.{kind}[{name}]"
-            text = str(amount) if isinstance(amount, int) and not isinstance(amount, bool) and name == "cpu" else amount
-            if parse_quantity(text, variable) < 0:
-                raise InvalidInput(variable, amount, "less than nothing", "a quantity of at least 0")
-            if name == "memory":
-                parse_capacity(text, variable)
-            amounts[str(name)] = text
-    for name, limit in checked["limits"].items():
-        request = checked["requests"].get(name)
-        if request is not None and parse_quantity(request) > parse_quantity(limit):
-            raise InvalidInput(
-                f"{option}.requests[{name}]", request, f"more than the limit {limit}", "at most the limit"
-            )
-    return {kind: amounts for kind, amounts in checked.items() if amounts}
-
-
 def _partition(partition: Any, strategy: str, replicas: int) -> int:
     if partition and strategy != "RollingUpdate":
         raise InvalidInput("partition", partition, f"update_strategy {strategy} has none", "0")
     return _in_range("partition", partition, 0, replicas)
-
-
-def _annotations(variable: str, values: Mapping[Any, Any] | None) -> dict[str, str]:
-    checked = texts(variable, values)
-    for key in checked:
-        parse_label_key(f"{variable} (key)", key)
-    return checked
 
 
 def _env(values: Mapping[Any, Any]) -> dict[str, str]:
@@ -298,22 +239,6 @@ def _env(values: Mapping[Any, Any]) -> dict[str, str]:
             # 0755 is 493 by now: nobody can tell what was meant.
             raise InvalidInput(variable, value, "a number, which YAML may have changed; quote it", "text or a boolean")
     return texts("env", values)
-
-
-def _toleration(one: Any) -> dict[str, Any]:
-    allowed = "maps with key, operator, value, effect and tolerationSeconds, as in a pod"
-    if not isinstance(one, Mapping) or set(one) - {"key", "operator", "value", "effect", "tolerationSeconds"}:
-        raise InvalidInput("tolerations", one, "not a toleration", allowed)
-    checked = {key: value for key, value in one.items() if value is not None}
-    if "value" in checked:
-        checked["value"] = _text_of("tolerations.value", checked["value"])
-    if "tolerationSeconds" in checked:
-        try:
-            checked["tolerationSeconds"] = int(checked["tolerationSeconds"])
-        except (TypeError, ValueError):
-            raise InvalidInput("tolerations", one, "tolerationSeconds is no number", allowed) from None
-    checked.setdefault("operator", "Equal")
-    return checked
 
 
 # --- passwords --------------------------------------------------------------------------------------------------------
@@ -377,11 +302,3 @@ def _database(value: Any) -> str:
     if text.lower() in ("mysql", "sys", "performance_schema", "information_schema", "petset") or text.endswith(" "):
         raise InvalidInput("app.database", text, "this schema is MySQL's or the collection's own", "any other name")
     return text
-
-
-def parse_adopt(names: Sequence[Any]) -> frozenset[str]:
-    """Objects that are handed over, as Kind/name. InvalidInput: another form."""
-    for name in names:
-        if not re.fullmatch(r"[A-Z][A-Za-z]+/[a-z0-9][-a-z0-9.]*", str(name)):
-            raise InvalidInput("adopt", name, "not an object", "Kind/name, for example Service/db")
-    return frozenset(str(name) for name in names)

@@ -15,9 +15,10 @@ from typing import Any, Final
 from . import kinds
 from .errors import PetsetError, Refused
 from .kinds import Kind, ObjectRef, ref_of
-from .manifests import Manifest, PetSetSpec, render_namespace, render_objects
-from .names import FIELD_MANAGER, claim_name
-from .ownership import MISSING, FieldChange, compare_fields, compare_owned, project
+from .manifests import PetSetSpec, render_namespace, render_objects
+from .names import claim_name
+from .objects_plan import plan_object, refuse_foreign, refuse_namespace
+from .ownership import compare_fields
 from .pods import Pod
 from .secrets_plan import plan_secrets
 from .set_steps import Action, Observed, Options, Plan, Step, is_own, maker_of, uid_of
@@ -51,7 +52,7 @@ def wanted_refs(spec: PetSetSpec) -> tuple[ObjectRef, ...]:
 
 def plan_pet_set(spec: PetSetSpec, observed: Observed, options: Options) -> Plan:
     """The plan for ``state: present``. Raises nothing: what stands in the way is in ``refusals``."""
-    refusals = list(_namespace_refusals(spec, observed))
+    refusals = refuse_namespace(spec.namespace, observed.namespace, may_be_made=spec.create_namespace)
     warnings: list[str] = []
     notes: list[str] = []
     steps: list[Step] = []
@@ -70,7 +71,7 @@ def plan_pet_set(spec: PetSetSpec, observed: Observed, options: Options) -> Plan
         problems, orphaned = _set_refusals(spec, live_set, options)
         refusals += problems
     for manifest in render_objects(spec):
-        step = _plan_object(manifest, observed, options)
+        step = plan_object(manifest, observed.objects, options)
         if step is None:
             continue
         if orphaned and step.ref.kind is kinds.STATEFUL_SET:
@@ -89,47 +90,9 @@ def _restarts(steps: Sequence[Step]) -> bool:
     )
 
 
-def _namespace_refusals(spec: PetSetSpec, observed: Observed) -> list[PetsetError]:
-    state = observed.namespace
-    if state.terminating:
-        return [
-            Refused(
-                f"Namespace {spec.namespace}",
-                f"it is being deleted{f' ({state.holds})' if state.holds else ''}, nothing can be made in it",
-                way_out="wait until it is gone, then run again",
-            )
-        ]
-    if state.exists is False and not spec.create_namespace:
-        return [
-            Refused(
-                f"Namespace {spec.namespace}",
-                "it does not exist",
-                way_out="correct the name, or let it be made by create_namespace: true",
-            )
-        ]
-    return []
-
-
 def _foreign(spec: PetSetSpec, observed: Observed, options: Options) -> list[PetsetError]:
-    """Objects in our way that are not ours, or that are going."""
-    refusals: list[PetsetError] = []
-    for ref in wanted_refs(spec):
-        live = observed.objects.get(ref)
-        if live is None or not _is_managed(ref, spec, options):
-            continue
-        meta = live.get("metadata") or {}
-        if meta.get("deletionTimestamp"):
-            held = ", ".join(meta.get("finalizers") or ()) or "its pods"
-            refusals.append(Refused(str(ref), f"it is being deleted, held by {held}", way_out="wait, then run again"))
-        elif not is_own(live, spec.name) and f"{ref.kind.kind}/{ref.name}" not in options.adopt:
-            refusals.append(
-                Refused(
-                    str(ref),
-                    f"it exists and was not made for the set {spec.name}{maker_of(live)}",
-                    way_out=f"use another name, delete it, or hand it over with adopt: ['{ref.kind.kind}/{ref.name}']",
-                )
-            )
-    return refusals
+    refs = [ref for ref in wanted_refs(spec) if _is_managed(ref, spec, options)]
+    return refuse_foreign(spec.name, refs, observed.objects, options.adopt)
 
 
 def _is_managed(ref: ObjectRef, spec: PetSetSpec, options: Options) -> bool:
@@ -222,26 +185,6 @@ def _set_refusals(spec: PetSetSpec, live: Json, options: Options) -> tuple[list[
         )
         refusals.append(Refused(str(ref), f"the API lets nobody change this: {listed}", way_out=way_out))
     return refusals, bool(changed) and not refusals
-
-
-def _plan_object(manifest: Manifest, observed: Observed, options: Options) -> Step | None:
-    """The step for one object that is no Secret; None when it is as wanted."""
-    ref = ref_of(manifest)
-    live = observed.objects.get(ref)
-    if live is None:
-        return Step(Action.CREATE, ref, manifest)
-    changes = compare_owned(manifest, live, FIELD_MANAGER)
-    if not changes:
-        return None
-    force = options.force_conflicts or f"{ref.kind.kind}/{ref.name}" in options.adopt
-    return Step(Action.UPDATE, ref, manifest, changes, _before(manifest, live, changes), uid_of(live), force=force)
-
-
-def _before(manifest: Manifest, live: Json, changes: Sequence[FieldChange]) -> Json:
-    """The live object as far as the diff is about it; fields that go are put in a list of their own."""
-    before = project(live, manifest)
-    gone = {change.path: change.live for change in changes if change.wanted is MISSING and change.live is not MISSING}
-    return {**before, "fields that go": gone} if gone else before
 
 
 # --- state: absent ----------------------------------------------------------------------------------------------------

@@ -13,25 +13,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._core import kinds
-from .._core.errors import ApiError, Conflict, FieldConflict, Forbidden, NotFound
-from .._core.kinds import Kind, ObjectRef
+from .._core.errors import Conflict, FieldConflict
+from .._core.kinds import ObjectRef
 from .._core.manifests import KNOWN_PETS_KEY, PetSetSpec, parse_known_pets, render_config_map
 from .._core.names import claim_name
 from .._core.pods import (
     Event,
     Evidence,
-    NodeState,
     Pod,
-    last_lines,
-    parse_event,
-    parse_node,
     parse_pod,
 )
-from .._core.set_steps import Action, NamespaceState, Observed, Step
+from .._core.set_steps import Action, Observed, Step
 from .._core.statefulset import PetState, Readiness, SetView, decide_readiness, parse_statefulset, plan_healing
 from .._core.statefulset_plan import REPAIRED, wanted_refs
 from .clock import Clock
 from .kube import KubeClient, Manifest
+from .observe import observe_events, observe_logs, observe_namespace, observe_node, try_get, try_list
 from .wait import Judgement
 
 # Reads that do not depend on each other go out together.
@@ -49,7 +46,7 @@ def observe_pet_set(client: KubeClient, spec: PetSetSpec) -> Observed:
     """One request per object, one for the claims. Forbidden: an object of the set itself may not be read."""
     refs = wanted_refs(spec)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        namespace = pool.submit(_observe_namespace, client, spec.namespace)
+        namespace = pool.submit(observe_namespace, client, spec.namespace)
         claims = pool.submit(list_claims, client, spec)
         found = list(pool.map(lambda ref: client.get(ref.kind, ref.name, ref.namespace), refs))
         return Observed(
@@ -57,43 +54,9 @@ def observe_pet_set(client: KubeClient, spec: PetSetSpec) -> Observed:
         )
 
 
-def _observe_namespace(client: KubeClient, name: str) -> NamespaceState:
-    try:
-        live = client.get(kinds.NAMESPACE, name)
-    except Forbidden:
-        # Rights in one namespace only: that is enough, whether it exists shows in the next request.
-        return NamespaceState()
-    if live is None:
-        return NamespaceState(exists=False)
-    status = live.get("status") or {}
-    going = bool(live["metadata"].get("deletionTimestamp")) or status.get("phase") == "Terminating"
-    holds = [
-        str(one.get("message"))
-        for one in status.get("conditions") or ()
-        if one.get("status") == "True"
-        and one.get("type") in ("NamespaceContentRemaining", "NamespaceFinalizersRemaining")
-    ]
-    return NamespaceState(exists=True, terminating=going, holds=" ".join(holds))
-
-
-def _try_list(client: KubeClient, kind: Kind, namespace: str | None, **selectors: str) -> list[Manifest] | None:
-    """A list, or None when it may not be read."""
-    try:
-        return client.list(kind, namespace, **selectors)
-    except Forbidden:
-        return None
-
-
-def _try_get(client: KubeClient, kind: Kind, name: str, namespace: str | None = None) -> Manifest | None:
-    try:
-        return client.get(kind, name, namespace)
-    except Forbidden:
-        return None
-
-
 def list_claims(client: KubeClient, spec: PetSetSpec) -> dict[str, Any] | None:
     """The claims of the namespace by name, or None when they may not be listed."""
-    listed = _try_list(client, kinds.PERSISTENT_VOLUME_CLAIM, spec.namespace)
+    listed = try_list(client, kinds.PERSISTENT_VOLUME_CLAIM, spec.namespace)
     return None if listed is None else {one["metadata"]["name"]: one for one in listed}
 
 
@@ -324,52 +287,22 @@ def observe_evidence(
 ) -> tuple[dict[str, Evidence], tuple[Event, ...]]:
     """Events, nodes, claims and last words about pets that are not ready. What may not be read is left out."""
     stuck = [pod for pod in pods if pod is not None]
-    set_events = _events(client, spec.namespace, "StatefulSet", view.name)
+    set_events = observe_events(client, spec.namespace, "StatefulSet", view.name)
     names = sorted({pod.node for pod in stuck if pod.node})
-    nodes = {name: _node(client, name) for name in names}
-    claims = _try_list(client, kinds.PERSISTENT_VOLUME_CLAIM, spec.namespace) if stuck else None
+    nodes = {name: observe_node(client, name) for name in names}
+    claims = try_list(client, kinds.PERSISTENT_VOLUME_CLAIM, spec.namespace) if stuck else None
     phases = {one["metadata"]["name"]: (one.get("status") or {}).get("phase") for one in claims or ()}
     found: dict[str, Evidence] = {}
     for pod in stuck:
         claim = claim_name(spec.claim_template, spec.name, pod.ordinal or 0)
         found[pod.name] = Evidence(
-            events=_events(client, spec.namespace, "Pod", pod.name, pod.uid),
+            events=observe_events(client, spec.namespace, "Pod", pod.name, pod.uid),
             node=nodes.get(pod.node),
             claim=claim,
             claim_phase=None if claims is None else phases.get(claim) or "missing",
-            logs=_logs(client, spec.namespace, pod, secrets),
+            logs=observe_logs(client, spec.namespace, pod, secrets),
         )
     return found, set_events
-
-
-def _events(client: KubeClient, namespace: str, kind: str, name: str, uid: str = "") -> tuple[Event, ...]:
-    selector = f"involvedObject.kind={kind},involvedObject.name={name}"
-    if uid:
-        selector += f",involvedObject.uid={uid}"
-    return tuple(map(parse_event, _try_list(client, kinds.EVENT, namespace, field_selector=selector) or ()))
-
-
-def _node(client: KubeClient, name: str) -> NodeState:
-    live = _try_get(client, kinds.NODE, name)
-    return NodeState(name) if live is None else parse_node(live)
-
-
-def _logs(client: KubeClient, namespace: str, pod: Pod, secrets: Iterable[str]) -> dict[str, str]:
-    """The last lines of containers that ended badly and left no word in their status."""
-    found: dict[str, str] = {}
-    for container in pod.containers:
-        if container.exit_code in (None, 0) or container.ended_message:
-            continue
-        try:
-            text = client.pod_log(pod.name, namespace, container=container.name, previous=container.running)
-        except (Forbidden, NotFound, ApiError):
-            continue
-        text = last_lines(text or "")
-        for secret in secrets:
-            if secret:
-                text = text.replace(secret, "********")
-        found[container.name] = text
-    return found
 
 
 def _is_bound_both_ways(claim: Manifest | None, volume: Manifest | None) -> bool | None:
@@ -387,7 +320,7 @@ def observe_storage(
     for name in names:
         claim = (claims or {}).get(name)
         volume_name = ((claim or {}).get("spec") or {}).get("volumeName") or None
-        volume = _try_get(client, kinds.PERSISTENT_VOLUME, volume_name) if volume_name else None
+        volume = try_get(client, kinds.PERSISTENT_VOLUME, volume_name) if volume_name else None
         nfs = ((volume or {}).get("spec") or {}).get("nfs") or {}
         server = str(nfs.get("server", ""))
         server = f"[{server}]" if ":" in server and not server.startswith("[") else server

@@ -68,6 +68,7 @@ def test_the_role_of_the_playbooks_sets_only_variables_that_the_roles_have() -> 
         ("exports", "nfs_exports", "nfs_exports_"),
         ("volumes", "pet_volumes", "pet_volumes_"),
         ("pets", "pet_set", "pet_set_"),
+        ("proxy", "haproxy", "haproxy_"),
     ):
         (task,) = load("petset", f"tasks/{tasks}.yml")
         handed = {name for name in task["vars"] if name.startswith(prefix)}
