@@ -45,10 +45,10 @@ def in_range(variable: str, value: Any, low: int, high: int) -> int:
     return value
 
 
-def parse_image(image: Any) -> str:
+def parse_image(variable: str, image: Any) -> str:
     """An image's name. InvalidInput: no text, or blanks in it."""
     if not isinstance(image, str) or not IMAGE.fullmatch(image):
-        raise InvalidInput("image", image, "not an image", "a name as in registry/repository:tag, quoted")
+        raise InvalidInput(variable, image, "not an image", "a name as in registry/repository:tag, quoted")
     return image
 
 
@@ -60,12 +60,12 @@ def parse_network(variable: str, text: Any) -> str:
         raise InvalidInput(variable, text, "not a network", "an IPv4 or IPv6 network such as 192.0.2.0/24") from None
 
 
-def parse_resources(resources: Options) -> dict[str, dict[str, str]]:
+def parse_resources(option: str, resources: Options) -> dict[str, dict[str, str]]:
     """Requests and limits of a container. InvalidInput: no quantity, or a request above its limit."""
     checked: dict[str, dict[str, str]] = {"requests": {}, "limits": {}}
     for kind, amounts in checked.items():
         for name, amount in (resources.get(kind) or {}).items():
-            variable = f"resources.{kind}[{name}]"
+            variable = f"{option}.{kind}[{name}]"
             text = str(amount) if isinstance(amount, int) and not isinstance(amount, bool) and name == "cpu" else amount
             if parse_quantity(text, variable) < 0:
                 raise InvalidInput(variable, amount, "less than nothing", "a quantity of at least 0")
@@ -76,7 +76,7 @@ def parse_resources(resources: Options) -> dict[str, dict[str, str]]:
         request = checked["requests"].get(name)
         if request is not None and parse_quantity(request) > parse_quantity(limit):
             raise InvalidInput(
-                f"resources.requests[{name}]", request, f"more than the limit {limit}", "at most the limit"
+                f"{option}.requests[{name}]", request, f"more than the limit {limit}", "at most the limit"
             )
     return {kind: amounts for kind, amounts in checked.items() if amounts}
 

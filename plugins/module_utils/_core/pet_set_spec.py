@@ -72,7 +72,7 @@ def parse_spec(options: Options) -> PetSetSpec:
         name=name,
         namespace=namespace,
         replicas=replicas,
-        image=_image(options["image"]),
+        image=_image("image", options["image"]),
         boot_files=_boot_files(options["boot_files"]),
         service=service,
         client_service=_client_service(options["client_service"] or {}, name, service),
@@ -85,7 +85,7 @@ def parse_spec(options: Options) -> PetSetSpec:
         image_pull_secrets=tuple(
             parse_dns_subdomain("image_pull_secrets", one) for one in options["image_pull_secrets"]
         ),
-        resources=_resources(options["resources"] or {}),
+        resources=_resources("resources", options["resources"] or {}),
         uid=_in_range("uid", options["uid"], 1, 2**31 - 1),
         gid=_in_range("gid", options["gid"], 1, 2**31 - 1),
         fs_group=None if options["fs_group"] is None else _in_range("fs_group", options["fs_group"], 1, 2**31 - 1),
