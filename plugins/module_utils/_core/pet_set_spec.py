@@ -28,13 +28,12 @@ from .names import (
     pet_name,
 )
 from .options import in_range as _in_range
-from .options import parse_adopt as parse_adopt
 from .options import parse_annotations as _annotations
 from .options import parse_image as _image
 from .options import parse_network as _network
 from .options import parse_resources as _resources
 from .options import parse_toleration as _toleration
-from .options import texts as texts
+from .options import texts
 from .quantity import format_bytes, parse_capacity
 
 Options = Mapping[str, Any]
