@@ -23,8 +23,9 @@ from ._core.errors import AlreadyExists, Conflict, Forbidden
 from ._core.kinds import ObjectRef
 from ._core.manifests import AGENT_ZIP, ANNOTATION_AGENT_HASH, ANNOTATION_NOT_AFTER, PetSetSpec
 from ._core.names import claim_name
+from ._core.options import parse_adopt
 from ._core.pet_probe import judge_probes
-from ._core.pet_set_spec import parse_adopt, parse_identity, parse_passwords, parse_spec
+from ._core.pet_set_spec import parse_identity, parse_passwords, parse_spec
 from ._core.pods import Pod, parse_ordinal
 from ._core.secrets_plan import TLS_KEYS
 from ._core.set_steps import Observed, Options, Plan, Step, combine_refusals, is_own, render_diff

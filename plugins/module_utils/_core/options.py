@@ -45,7 +45,7 @@ def in_range(variable: str, value: Any, low: int, high: int) -> int:
     return value
 
 
-def parse_image(image: Any, variable: str = "image") -> str:
+def parse_image(variable: str, image: Any) -> str:
     """An image's name. InvalidInput: no text, or blanks in it."""
     if not isinstance(image, str) or not IMAGE.fullmatch(image):
         raise InvalidInput(variable, image, "not an image", "a name as in registry/repository:tag, quoted")
@@ -60,7 +60,7 @@ def parse_network(variable: str, text: Any) -> str:
         raise InvalidInput(variable, text, "not a network", "an IPv4 or IPv6 network such as 192.0.2.0/24") from None
 
 
-def parse_resources(resources: Options, option: str = "resources") -> dict[str, dict[str, str]]:
+def parse_resources(option: str, resources: Options) -> dict[str, dict[str, str]]:
     """Requests and limits of a container. InvalidInput: no quantity, or a request above its limit."""
     checked: dict[str, dict[str, str]] = {"requests": {}, "limits": {}}
     for kind, amounts in checked.items():

@@ -29,13 +29,12 @@ from .names import (
     pet_name,
 )
 from .options import in_range as _in_range
-from .options import parse_adopt as parse_adopt
 from .options import parse_annotations as _annotations
 from .options import parse_image as _image
 from .options import parse_network as _network
 from .options import parse_resources as _resources
 from .options import parse_toleration as _toleration
-from .options import texts as texts
+from .options import texts
 from .quantity import format_bytes, parse_capacity
 
 Options = Mapping[str, Any]
@@ -78,7 +77,7 @@ def parse_spec(options: Options) -> PetSetSpec:
         name=name,
         namespace=namespace,
         replicas=replicas,
-        image=_image(options["image"]),
+        image=_image("image", options["image"]),
         boot_files=_boot_files(options["boot_files"]),
         service=service,
         client_service=_client_service(options["client_service"] or {}, name, service),
@@ -91,7 +90,7 @@ def parse_spec(options: Options) -> PetSetSpec:
         image_pull_secrets=tuple(
             parse_dns_subdomain("image_pull_secrets", one) for one in options["image_pull_secrets"]
         ),
-        resources=_resources(options["resources"] or {}),
+        resources=_resources("resources", options["resources"] or {}),
         uid=_in_range("uid", options["uid"], 1, 2**31 - 1),
         gid=_in_range("gid", options["gid"], 1, 2**31 - 1),
         fs_group=None if options["fs_group"] is None else _in_range("fs_group", options["fs_group"], 1, 2**31 - 1),
@@ -163,9 +162,9 @@ def _agent(options: Options, files: Any) -> Agent | None:
         return None
     resources = options.get("resources")
     return Agent(
-        image=_image(options.get("image") or AGENT_IMAGE, "agent.image"),
+        image=_image("agent.image", options.get("image") or AGENT_IMAGE),
         files=parse_agent_files(files),
-        resources=_resources(AGENT_RESOURCES if resources is None else resources, "agent.resources"),
+        resources=_resources("agent.resources", AGENT_RESOURCES if resources is None else resources),
     )
 
 

@@ -66,13 +66,13 @@ def parse_proxy_spec(options: Options) -> ProxySpec:
         config=config,
         client_service=_client_service(options.get("client_service") or {}, name, service),
         stats_service=_stats_service(options.get("stats_service") or {}, options, name, service),
-        image=parse_image(options["image"]),
+        image=parse_image("image", options["image"]),
         image_pull_policy=options["image_pull_policy"],
         image_pull_secrets=tuple(
             parse_dns_subdomain("image_pull_secrets", one) for one in options["image_pull_secrets"]
         ),
         proxies=in_range("proxies", options["proxies"], 1, 100),
-        resources=parse_resources(options.get("resources") or {}),
+        resources=parse_resources("resources", options.get("resources") or {}),
         uid=in_range("uid", options["uid"], 1, 2**31 - 1),
         gid=in_range("gid", options["gid"], 1, 2**31 - 1),
         termination_grace_s=in_range("termination_grace", options["termination_grace"], 10, 86400),

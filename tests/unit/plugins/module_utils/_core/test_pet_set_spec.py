@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.stateful.petset.plugins.module_utils._core import pet_set_spec
+from ansible_collections.stateful.petset.plugins.module_utils._core import options, pet_set_spec
 from ansible_collections.stateful.petset.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.stateful.petset.plugins.module_utils._core.pet_set_spec import parse_passwords, parse_spec
 from ansible_collections.stateful.petset.tests.unit.fakes.pets import AGENT_FILES, BOOT_FILES
@@ -293,9 +293,9 @@ def test_bad_accounts(app: dict[str, Any]) -> None:
 
 
 def test_objects_to_adopt() -> None:
-    assert pet_set_spec.parse_adopt(["Service/db"]) == {"Service/db"}
+    assert options.parse_adopt(["Service/db"]) == {"Service/db"}
     with pytest.raises(InvalidInput, match="Kind/name"):
-        pet_set_spec.parse_adopt(["db"])
+        options.parse_adopt(["db"])
 
 
 @pytest.mark.parametrize("case", inputs_of("rp-rep-03"), ids=lambda case: case["password"])
