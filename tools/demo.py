@@ -1,21 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `make demo` shows: the site playbook twice on the lab, the second time without a change, then the status.
+"""What `make demo` shows: the site playbook twice on the lab, the second time without a change, the status, and a row
+that is written through HAProxy and read from every pet.
 
 Usage: python3 -m tools.demo
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import subprocess
 import sys
 import time
+from typing import Any
 
 from tools.common import ROOT, VENV, Failed, environment, say
 from tools.stages import INSTALLED
 
 # The lab's image, and sizes that fit its nodes.
 VARIABLES = ROOT / "lab" / "site.yml"
+NAMESPACE = "demo"
+PETS = ("mysql-0", "mysql-1")
 RECAP = re.compile(r"^(?P<host>\S+)\s*:\s*ok=\d+\s+changed=(?P<changed>\d+)\s", re.MULTILINE)
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -50,6 +56,66 @@ def play(name: str) -> str:
     return "".join(printed)
 
 
+def get(kind: str, name: str) -> dict[str, Any]:
+    """An object of the demo's namespace. Raises Failed."""
+    argv = [sys.executable, "-m", "lab", "kubectl", "--", "-n", NAMESPACE, "get", kind, name, "-o", "json"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode != 0:
+        raise Failed(f"{kind} {name}: {done.stderr.strip()}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def row() -> str:
+    """Write a row through HAProxy, read it from every pet, all inside the lab's network. Raises Failed."""
+    secret = get("secret", "mysql-secret")["data"]
+    settings = {
+        "proxy": get("service", "mysql-proxy")["spec"]["clusterIP"],
+        "pets": {name: get("pod", name)["status"]["podIP"] for name in PETS},
+        **{key: base64.b64decode(secret[f"app-{key}"]).decode() for key in ("user", "password", "database")},
+        "ca": base64.b64decode(get("secret", "mysql-tls")["data"]["ca.crt"]).decode(),
+    }
+    argv = [sys.executable, "-m", "lab", "run", "--", str(VENV / "bin" / "python"), "-m", "tools.demo", "row"]
+    # The password goes by standard input, where no list of processes shows it.
+    done = subprocess.run(argv, cwd=ROOT, input=json.dumps(settings), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Failed(f"a row through HAProxy: {(done.stderr or done.stdout).strip()[-2000:]}")
+    return done.stdout.strip()
+
+
+def write_and_read(settings: dict[str, Any]) -> str:
+    """What runs inside the lab's network: which pet took the row, and how long until each pet had it."""
+    import ssl
+
+    import pymysql
+
+    context = ssl.create_default_context(cadata=settings["ca"])
+    context.check_hostname = False  # clients come by the address of the service
+
+    def connect(host: str) -> Any:
+        return pymysql.connect(
+            host=host, user=settings["user"], password=settings["password"], database=settings["database"],
+            ssl=context, connect_timeout=5, read_timeout=10, autocommit=True,
+        )  # fmt: skip
+
+    text = time.strftime("written at %H:%M:%S through HAProxy", time.gmtime())
+    with connect(settings["proxy"]) as proxy, proxy.cursor() as cursor:
+        cursor.execute("CREATE TABLE IF NOT EXISTS demo (id BIGINT PRIMARY KEY AUTO_INCREMENT, text VARCHAR(80))")
+        cursor.execute("INSERT INTO demo (text) VALUES (%s)", (text,))
+        number = cursor.lastrowid
+        cursor.execute("SELECT @@report_host")
+        lines = [f"row {number} ({text}) was taken by {cursor.fetchone()[0].partition('.')[0]}"]
+    begin = time.monotonic()
+    for name, address in settings["pets"].items():
+        with connect(address) as pet, pet.cursor() as cursor:
+            while not cursor.execute("SELECT text FROM demo WHERE id = %s", (number,)):
+                if time.monotonic() - begin > 10:
+                    raise Failed(f"{name} does not have row {number} after 10 s")
+                time.sleep(0.05)
+            lines.append(f"{name} has it: {cursor.fetchone()[0]}")
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Play it; the exit status says whether it went as told."""
     try:
@@ -59,6 +125,8 @@ def main() -> int:
             raise Failed(f"the second run should change nothing on any host, but: {recap or 'no recap was printed'}")
         say("== the second run changed nothing")
         play("status")
+        say("== a row through HAProxy")
+        say(row())
     except Failed as failure:
         say(f"demo: {failure}")
         return 1
@@ -66,4 +134,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["row"]:
+        say(write_and_read(json.load(sys.stdin)))
+        sys.exit(0)
     sys.exit(main())

@@ -99,8 +99,13 @@ def stage_cores() -> None:
 
 
 def stage_api() -> None:
-    """tests against a real API server, etcd and mysqld, without machines"""
-    pytest("api", "tests/api")
+    """tests against a real API server and etcd, without machines"""
+    pytest("api", "tests/api", "-m", "not servers")
+
+
+def stage_servers() -> None:
+    """tests with real mysqlds, agents and proxies on this host, without machines"""
+    pytest("servers", "tests/api", "-m", "servers")
 
 
 def stage_lab() -> None:
@@ -159,6 +164,7 @@ STAGES = (
     Stage("unit", stage_unit),
     Stage("cores", stage_cores),
     Stage("api", stage_api),
+    Stage("servers", stage_servers),
     Stage("lab", stage_lab),
     Stage("scenarios", stage_scenarios),
 )

@@ -17,6 +17,7 @@ from tests.api.agents import Rig, open_session, running_rig
 from tests.api.cluster import Cluster
 
 pytestmark = [
+    pytest.mark.servers,
     pytest.mark.api,
     pytest.mark.slow,
 ]

@@ -32,7 +32,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.proxy_probe 
 from lab.debian import ensure_haproxy
 from tests.api.proxied import DOMAIN, Proxied, proxied, wait_for
 
-pytestmark = pytest.mark.api
+pytestmark = [pytest.mark.api, pytest.mark.servers]
 
 CONFIG = ProxyConfig(("mysql-0", "mysql-1"), DOMAIN)
 

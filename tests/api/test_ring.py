@@ -26,7 +26,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import P
 
 from tests.api.mysqlds import ADMIN_PASSWORD, REPLICATION_PASSWORD, Mysqld, Rig, running_rig
 
-pytestmark = pytest.mark.api
+pytestmark = [pytest.mark.api, pytest.mark.servers]
 CASES = Path(__file__).resolve().parents[1] / "unit/cases/reports"
 
 

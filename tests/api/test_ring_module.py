@@ -28,7 +28,11 @@ from tests.api.mysqlds import ADMIN_PASSWORD, REPLICATION_PASSWORD, Rig, running
 from tests.api.portforward import PortForwarder
 
 # The library leaves its WebSocket open when the other side ends first.
-pytestmark = [pytest.mark.api, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+pytestmark = [
+    pytest.mark.api,
+    pytest.mark.servers,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 TOKEN = "token-of-a-deployer"
 
 

@@ -65,7 +65,7 @@ class Place:
     namespace: str = "faults"
     set_name: str = "mysql"
     service: str = "db"
-    proxy_service: str = "mysql"
+    proxy_service: str = "mysql-proxy"
     lab: str = "lab"
     replicas: int = 2
     nfs_root: str = "/srv/petset"

@@ -30,4 +30,5 @@ def test_no_recap_is_no_proof() -> None:
 def test_the_second_run_must_change_nothing(monkeypatch: pytest.MonkeyPatch, second: str, status: int) -> None:
     printed = iter([RECAP.format(7), second, "table"])
     monkeypatch.setattr(demo, "play", lambda _name: next(printed))
+    monkeypatch.setattr(demo, "row", lambda: "row 1")
     assert demo.main() == status

@@ -64,7 +64,16 @@ def test_a_folder_without_tests_is_said_and_skipped() -> None:
 
 
 def test_the_stages_of_make_test() -> None:
-    assert [stage.name for stage in STAGES] == ["set-up", "gates", "unit", "cores", "api", "lab", "scenarios"]
+    assert [stage.name for stage in STAGES] == [
+        "set-up",
+        "gates",
+        "unit",
+        "cores",
+        "api",
+        "servers",
+        "lab",
+        "scenarios",
+    ]
     assert all(stage.work.__doc__ for stage in STAGES)
 
 
