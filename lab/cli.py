@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lab import controlplane, doctor, faults, machine, soak, ssh, state, status, up
+from lab import controlplane, deployer, doctor, faults, machine, soak, ssh, state, status, up
 from lab.config import LabConfig
 from lab.log import LabError, die, say
 from lab.network import in_namespace
@@ -101,6 +101,13 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
     sub = add("kubectl", "kubectl as the lab's administrator.", cmd_kubectl)
     sub.add_argument("argv", nargs=argparse.REMAINDER, metavar="ARGUMENT")
+    sub = add("kubeconfig", "Where a kubeconfig is: the administrator's, or one with few rights.", cmd_kubeconfig)
+    sub.add_argument(
+        "--deployer",
+        metavar="NAMESPACE",
+        help="of an account in that namespace with the rights in roles/petset/files/rights.yml, made now;"
+        f" its token is good for {deployer.LIFETIME}",
+    )
     sub = add("ssh", "A shell or a command on a machine, by a way that no cut touches.", cmd_ssh)
     sub.add_argument("machine")
     sub.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
@@ -262,6 +269,16 @@ def cmd_run(args: argparse.Namespace) -> int:
 def cmd_kubectl(args: argparse.Namespace) -> int:
     """Run kubectl."""
     return _call_in_client(state.need(args.lab), ["kubectl", *_command(args.argv)])
+
+
+def cmd_kubeconfig(args: argparse.Namespace) -> int:
+    """Print the path of a kubeconfig; that of a deployer is made on the way."""
+    lab = state.need(args.lab)
+    if args.deployer is None:
+        print(folder(lab.config.name) / "kubeconfig")
+    else:
+        print(deployer.write_kubeconfig(lab, args.deployer, up.Artefacts(lab.config).kube / "kubectl"))
+    return 0
 
 
 def cmd_ssh(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,25 +180,32 @@ def _issue(base: Path, certificate: Certificate) -> None:
     request.unlink()
 
 
-def render_kubeconfig(cluster: str, server: str, user: str, ca: bytes, certificate: bytes, key: bytes) -> str:
-    """A kubeconfig with everything inside (JSON, which YAML readers take). Pure."""
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
-    def text(data: bytes) -> str:
-        return base64.b64encode(data).decode()
 
+def render_kubeconfig(
+    cluster: str, server: str, user: str, ca: bytes, credentials: Mapping[str, str], namespace: str = "default"
+) -> str:
+    """A kubeconfig with everything inside (JSON, which YAML readers take). Pure. ``credentials`` are the user's as
+    they stand there: a token, or a certificate and its key (``render_credentials``).
+    """
     return json.dumps(
         {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": cluster, "cluster": {"server": server, "certificate-authority-data": text(ca)}}],
-            "users": [
-                {"name": user, "user": {"client-certificate-data": text(certificate), "client-key-data": text(key)}}
-            ],
-            "contexts": [{"name": cluster, "context": {"cluster": cluster, "user": user, "namespace": "default"}}],
+            "clusters": [{"name": cluster, "cluster": {"server": server, "certificate-authority-data": _base64(ca)}}],
+            "users": [{"name": user, "user": dict(credentials)}],
+            "contexts": [{"name": cluster, "context": {"cluster": cluster, "user": user, "namespace": namespace}}],
             "current-context": cluster,
         },
         indent=1,
     )
+
+
+def render_credentials(certificate: bytes, key: bytes) -> dict[str, str]:
+    """What a kubeconfig has for somebody with a client certificate. Pure."""
+    return {"client-certificate-data": _base64(certificate), "client-key-data": _base64(key)}
 
 
 def write_kubeconfig(plan: Plan, certificate: str, path: Path) -> None:
@@ -208,7 +216,6 @@ def write_kubeconfig(plan: Plan, certificate: str, path: Path) -> None:
         plan.api_url,
         certificate,
         (base / "ca.crt").read_bytes(),
-        (base / f"{certificate}.crt").read_bytes(),
-        (base / f"{certificate}.key").read_bytes(),
+        render_credentials((base / f"{certificate}.crt").read_bytes(), (base / f"{certificate}.key").read_bytes()),
     )
     write_atomically(path, text, mode=0o600)

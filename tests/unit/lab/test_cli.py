@@ -21,7 +21,7 @@ from lab.log import LabError
 from lab.state import LabState
 
 COMMANDS = {
-    "up", "down", "status", "doctor", "run", "kubectl", "ssh", "logs",
+    "up", "down", "status", "doctor", "run", "kubectl", "kubeconfig", "ssh", "logs",
     "power-off", "power-on", "pause", "resume", "cut", "heal", "slow", "stop", "start", "disk-full", "disk-free",
     "clock", "build", "soak",
 }  # fmt: skip
@@ -124,6 +124,7 @@ def test_every_way_out_that_the_lab_names_is_a_command() -> None:
         ("slow", ["--delay", "--loss", "--rate", "--off"]),
         ("cut", ["--one-way"]),
         ("soak", ["--seconds", "--json"]),
+        ("kubeconfig", ["--deployer"]),
     ],
 )
 def test_options(command: str, options: list[str]) -> None:

@@ -191,7 +191,7 @@ def test_the_corefile_answers_for_the_cluster_and_forwards_the_rest() -> None:
 
 
 def test_the_corefile_names_the_context_that_the_kubeconfig_has() -> None:
-    context = json.loads(pki.render_kubeconfig("lab-green", PLAN.api_url, "coredns", b"", b"", b""))["current-context"]
+    context = json.loads(pki.render_kubeconfig("lab-green", PLAN.api_url, "coredns", b"", {}))["current-context"]
     assert f"kubeconfig /k {context}\n" in controlplane.render_corefile(PLAN, Path("/k"), ["9.9.9.9"])
 
 

@@ -94,7 +94,8 @@ def test_only_the_administrator_is_master_of_all_and_only_nodes_are_nodes(plan: 
 
 @given(st.binary(), st.binary(), st.binary())
 def test_a_kubeconfig_holds_everything_inside(ca: bytes, certificate: bytes, key: bytes) -> None:
-    text = pki.render_kubeconfig("lab-x", "https://10.213.0.2:6443", "admin", ca, certificate, key)
+    credentials = pki.render_credentials(certificate, key)
+    text = pki.render_kubeconfig("lab-x", "https://10.213.0.2:6443", "admin", ca, credentials)
     config = json.loads(text)
     assert (config["apiVersion"], config["kind"]) == ("v1", "Config")
     (context,) = config["contexts"]
