@@ -118,6 +118,16 @@ class Pets:
             assert time.monotonic() < deadline, f"no new {', '.join(names)} within {seconds} s: {now}"
             time.sleep(1)
 
+    def wait_node(self, node: str, ready: bool, seconds: int = 120) -> None:
+        """Until the control plane holds a node for ready, or not."""
+        deadline = time.monotonic() + seconds
+        while True:
+            conditions = self.get("node", node)["status"]["conditions"]
+            if [c["status"] == "True" for c in conditions if c["type"] == "Ready"] == [ready]:
+                return
+            assert time.monotonic() < deadline, f"node {node} after {seconds} s: {conditions}"
+            time.sleep(1)
+
     def status(self) -> str:
         """What the collection says about the set, as Ansible prints it."""
         words = ["ansible", "localhost", "-m", "stateful.petset.pet_set_info", "-a"]
