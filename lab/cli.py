@@ -14,7 +14,7 @@ from pathlib import Path
 from lab import controlplane, deployer, doctor, faults, machine, soak, ssh, state, status, up
 from lab.config import LabConfig
 from lab.log import LabError, die, say
-from lab.network import in_namespace
+from lab.network import host_nameservers, in_namespace
 from lab.paths import locked, state_root
 from lab.run import run
 from lab.state import LabState, folder
@@ -245,6 +245,7 @@ def environment(lab: LabState) -> dict[str, str]:
         "ANSIBLE_INVENTORY": str(base / "inventory.yml"),
         "PETSET_LAB": lab.config.name,
         "PETSET_LAB_FOLDER": str(base),
+        "PETSET_LAB_NAMESERVERS": " ".join(host_nameservers()),
         "PATH": f"{tools.kube}:{os.environ.get('PATH', '')}",
     }
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -211,6 +212,9 @@ def parse_nameservers(resolv_conf: str) -> tuple[str, ...]:
 
 def host_nameservers() -> tuple[str, ...]:
     """Name servers that machines can use through the gateway."""
+    # Inside of `lab run` stands another resolv.conf, which is for what runs there.
+    if told := os.environ.get("PETSET_LAB_NAMESERVERS"):
+        return tuple(told.split())
     for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
         try:
             if found := parse_nameservers(Path(path).read_text()):

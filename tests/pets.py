@@ -52,6 +52,12 @@ class Pets:
         script = f"exec 3<>/dev/tcp/{there}.db/3306; head -c 20 <&3 | tr -cd 0-9."
         return self.kubectl("exec", here, "--container=mysqld", "--", "timeout", "10", "bash", "-c", script)
 
+    def greetings(self, here: str) -> list[str]:
+        """The versions that all pets' mysqld tell a pet which reaches them by their short names, in order."""
+        script = "for pet; do exec 3<>/dev/tcp/$pet.db/3306; head -c 20 <&3 | tr -cd 0-9.; echo; done"
+        words = ["timeout", "20", "bash", "-c", script, "bash", *self.names]
+        return self.kubectl("exec", here, "--container=mysqld", "--", *words).split()
+
     def version(self, pet: str) -> str:
         """The version of a pet's mysqld, its numbers only."""
         return self.sql(pet, "SELECT VERSION()").split("-")[0]

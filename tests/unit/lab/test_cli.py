@@ -403,8 +403,14 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     ],
 )
 def test_a_command_runs_in_the_clients_network_with_all_set_and_its_status_is_the_labs(
-    lab: LabState, called: list[list[str]], root: Path, words: list[str], argv: list[str]
+    lab: LabState,
+    called: list[list[str]],
+    root: Path,
+    words: list[str],
+    argv: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(cli, "host_nameservers", lambda: ("10.0.0.2", "9.9.9.9"))
     assert cli.main(words) == 7
     (line,) = called
     assert line[:5] == ["ip", "netns", "exec", "petset-lab-client", "env"]
@@ -416,6 +422,7 @@ def test_a_command_runs_in_the_clients_network_with_all_set_and_its_status_is_th
         "ANSIBLE_INVENTORY": f"{root}/lab/inventory.yml",
         "PETSET_LAB": "lab",
         "PETSET_LAB_FOLDER": f"{root}/lab",
+        "PETSET_LAB_NAMESERVERS": "10.0.0.2 9.9.9.9",
         "PATH": "/c/kube:/usr/bin",
     }
 

@@ -311,6 +311,12 @@ def test_name_servers_that_machines_can_reach(text: str, servers: tuple[str, ...
     assert network.parse_nameservers(text) == servers
 
 
+def test_machines_that_are_booted_inside_of_lab_run_get_the_hosts_name_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There /etc/resolv.conf is the client's, which asks the lab's own DNS first."""
+    monkeypatch.setenv("PETSET_LAB_NAMESERVERS", "10.0.0.2 9.9.9.9")
+    assert network.host_nameservers() == ("10.0.0.2", "9.9.9.9")
+
+
 class FakeSysctls:
     """The host's sysctls, in memory."""
 
