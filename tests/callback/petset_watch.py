@@ -72,7 +72,7 @@ class CallbackModule(CallbackBase):
             action=result._task.action.rpartition(".")[2],
             play=self.play,
             changed=bool(found.get("changed")),
-            actions=found.get("actions"),
+            actions=found.get("actions", found.get("plan")),
             msg=found.get("msg") if word == "failed" else None,
         )
 
