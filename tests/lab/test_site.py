@@ -27,6 +27,7 @@ pytestmark = pytest.mark.lab
 
 NAMESPACE = "test-site"
 FOLDER = f"/srv/petset/{NAMESPACE}"
+DROP_IN = f"/etc/exports.d/{NAMESPACE}-mysql.exports"
 RECORD = f"record in ConfigMap {NAMESPACE}/mysql-boot that pets "
 ROOT_PASSWORD = 'it\'s "100%" $ecret\\ ünd'
 
@@ -105,18 +106,25 @@ class Site:
         return play
 
 
+def clean(lab: Lab) -> None:
+    """Leave nothing of these tests, also of a run that was killed."""
+    # The data goes as well, so no pet has to end in order.
+    now = ("--force", "--grace-period=0", "--timeout=60s")
+    lab.kubectl("delete", "statefulset,pod", "--all", "-n", NAMESPACE, *now, ok=False)
+    lab.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s")
+    cluster_wide = [f"{kind}/petset-deployer-{NAMESPACE}" for kind in ("clusterrole", "clusterrolebinding")]
+    volumes = [f"persistentvolume/{NAMESPACE}-mysql-{ordinal}" for ordinal in range(2)]
+    lab.kubectl("delete", *cluster_wide, *volumes, "--ignore-not-found", "--timeout=60s")
+    script = f"rm -f {DROP_IN}; if command -v exportfs; then exportfs -ra; fi; rm -rf {FOLDER}"
+    assert lab.ssh("nfs", script).rc == 0
+
+
 @pytest.fixture(scope="module")
 def site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    clean(lab)
     lab.kubectl("create", "namespace", NAMESPACE)
-    try:
-        yield Site(lab, tmp_path_factory.mktemp("site"))
-    finally:
-        lab.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
-        cluster = ["clusterrole", "clusterrolebinding"]
-        lab.kubectl("delete", ",".join(cluster), f"petset-deployer-{NAMESPACE}")
-        volumes = [f"{NAMESPACE}-mysql-{ordinal}" for ordinal in range(2)]
-        lab.kubectl("delete", "persistentvolume", *volumes, "--ignore-not-found", "--timeout=60s")
-        lab.ssh("nfs", f"rm -rf /etc/exports.d/{NAMESPACE}-*; exportfs -ra; rm -rf {FOLDER}")
+    yield Site(lab, tmp_path_factory.mktemp("site"))
+    clean(lab)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +141,7 @@ class Runs:
 def runs(site: Site) -> Runs:
     options = ("--diff", "-vvv")
     foretold = site.play("site", "--check", *options)
-    left = site.lab.ssh("nfs", f"ls -d {FOLDER} /etc/exports.d/{NAMESPACE}-* 2>/dev/null || true").stdout
+    left = site.lab.ssh("nfs", f"ls -d {FOLDER} {DROP_IN} 2>/dev/null || true").stdout
     assert left == "", "check mode has written on the NFS server"
     return Runs(
         foretold, site.play("site", *options), site.play("site", *options), site.play("site", "--check", *options)
