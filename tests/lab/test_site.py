@@ -99,6 +99,9 @@ class Site:
                 {"verb": one["verb"], "uri": one["requestURI"], "user": one["user"]["username"], **one["objectRef"]}
                 for one in requests
                 if str(one.get("userAgent", "")).startswith("stateful.petset")
+                # Not what runs in pods, nor what others do in namespaces of their own.
+                and one["sourceIPs"] == [str(self.lab.state.plan.client_ip)]
+                and one["objectRef"].get("namespace", NAMESPACE) == NAMESPACE
             ],
         )
         self.plays.append(play)
