@@ -96,12 +96,17 @@ class Site:
             done.rc,
             [task for line in watch.read_text().splitlines() if "outcome" in (task := json.loads(line))],
             [
-                {"verb": one["verb"], "uri": one["requestURI"], "user": one["user"]["username"], **one["objectRef"]}
+                {
+                    "verb": one["verb"],
+                    "uri": one["requestURI"],
+                    "user": one["user"]["username"],
+                    **one.get("objectRef", {"resource": ""}),
+                }
                 for one in requests
                 if str(one.get("userAgent", "")).startswith("stateful.petset")
-                # Not what runs in pods, nor what others do in namespaces of their own.
-                and one["sourceIPs"] == [str(self.lab.state.plan.client_ip)]
-                and one["objectRef"].get("namespace", NAMESPACE) == NAMESPACE
+                # Not what runs in pods, nor what others do on the same lab.
+                and one["sourceIPs"] == [self.lab.state.plan.client_ip]
+                and NAMESPACE in one["requestURI"] + one["user"]["username"]
             ],
         )
         self.plays.append(play)
