@@ -157,6 +157,25 @@ def test_a_client_that_comes_while_no_pet_is_open_waits_with_a_limit(world: Prox
     later.join()
 
 
+def test_rp_dns_02_a_proxy_that_is_there_before_the_pets(tmp_path: Path) -> None:
+    """Without a single name it starts and stays, clients are turned away, and pets that come are found."""
+    with proxied(tmp_path, pets=2) as world:
+        world.start()
+        assert world.writer() == ""
+        refused = world.client(reader=True)
+        assert refused.server == ""
+        assert world.masters[0].poll() is None
+        world.add(0).status.update({"/writer": 200, "/reader": 200})
+        wait_for(lambda: world.writer() == "mysql-0")
+        # What the real program says of a name that nobody knows when nothing is the last resort.
+        path = tmp_path / "haproxy.cfg"
+        assert check(CONFIG, tmp_path).returncode == 0
+        path.write_text(path.read_text().replace("init-addr none", "init-addr libc"))
+        done = subprocess.run([ensure_haproxy(), "-c", "-f", path], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "could not resolve address" in done.stderr
+
+
 def test_rp_hap_06_a_pet_that_returns_with_another_address(world: Proxied) -> None:
     old = world.pets.pop("mysql-0")
     old.stop()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -62,6 +63,17 @@ def test_rp_hap_01_02_03_agents_are_asked_and_mysqld_is_left_alone(backend: str)
     assert "check port 8008 " in defaults
     assert "mysql-check" not in render_config(CONFIG)
     assert "tcp-check" not in render_config(CONFIG)
+
+
+def test_rp_dns_02_no_name_has_to_be_there_when_the_proxy_starts() -> None:
+    text = render_config(CONFIG)
+    assert section(text, "resolvers cluster")
+    for backend in ("writer", "reader"):
+        lines = section(text, f"backend {backend}")
+        (defaults,) = (line for line in lines if line.startswith("default-server "))
+        assert " resolvers cluster " in defaults
+        assert re.search(r" init-addr (\S+,)?none ", defaults), "none is the last resort"
+        assert not [line for line in lines if line.startswith("server ") and "init-addr" in line]
 
 
 def test_rp_hap_05_sessions_end_with_their_pet_and_nobody_is_preferred() -> None:
