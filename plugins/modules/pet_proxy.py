@@ -143,7 +143,7 @@ options:
         type: dict
         default: {memory: 256Mi}
   timeouts:
-    description: Times of HAProxy. The defaults were measured and fit the agent's.
+    description: Times of HAProxy. The defaults fit the agent's.
     type: dict
     default: {}
     suboptions:
