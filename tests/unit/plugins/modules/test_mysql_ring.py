@@ -27,7 +27,7 @@ class World:
     def __init__(self, count: int = 2) -> None:
         self.cluster = FakeCluster()
         self.clock = FakeClock()
-        self.clock.during_sleep = lambda: self.play_agents()
+        self.clock.during_sleep = self.play_agents
         self.mysqlds = FakeMysqlds(count)
         self.agents = True
         self.module = FakeModule({}, False, False)
