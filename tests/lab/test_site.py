@@ -63,7 +63,7 @@ class Site:
     def audited(self) -> list[str]:
         return self.lab.cli("logs", "audit", "-n", "0").stdout.splitlines()
 
-    def play(self, name: str, *options: str, **variables: Any) -> Play:
+    def play(self, name: str, *options: str, rc: int = 0, **variables: Any) -> Play:
         watch = self.folder / "watch.jsonl"
         watch.unlink(missing_ok=True)
         given = {
@@ -110,7 +110,7 @@ class Site:
             ],
         )
         self.plays.append(play)
-        assert play.rc == 0, play.output
+        assert play.rc == rc, play.output
         return play
 
 
@@ -209,9 +209,18 @@ def test_the_pets_take_a_password_with_every_sign(runs: Runs, pets: Pets) -> Non
     assert [pets.sql(pet, "SELECT CURRENT_USER()") for pet in pets.names] == ["root@localhost"] * 2
 
 
+def test_recovery_finds_nothing_wrong_and_changes_nothing(runs: Runs, site: Site) -> None:
+    play = site.play("recovery")
+    assert play.changes == []
+    assert play.writes == []
+    assert re.search(r"replication: healthy", play.output)
+    assert re.search(r"mysql-\d +writer ", play.output)
+
+
 def test_a_run_while_a_pet_restarts_waits_and_changes_nothing(runs: Runs, site: Site, pets: Pets) -> None:
     old = pets.uid("mysql-1")
     pets.kubectl("delete", "pod", "mysql-1", "--wait=false")
+    assert "test-site/mysql: " in site.play("recovery", rc=2).output
     play = site.play("site")
     assert play.changes == []
     assert play.writes == []
