@@ -65,6 +65,10 @@ CASES: dict[str, tuple[Decision, list[str]]] = {
     "no lease": (ask(replace(SERVER, open=True), m.Lease()), ["Close"]),
     "no ring yet, the channel is left alone": (ask(STOPPED, replace(FREE, in_sync=None)), []),
     "free, named, this start": (ask(), [f"put take {ME} {ME}"]),
+    "free since after the last look at mysqld, which may have died with the writer's": (
+        ask(memory={"lease_changed_s": NOW - 0.05}),
+        [],
+    ),
     "free, not named": (ask(lease=replace(FREE, in_sync=(PEER,))), []),
     "held by the other and fresh": (ask(lease=THEIRS), []),
     "held by the other and unchanged for longer than the lease": (

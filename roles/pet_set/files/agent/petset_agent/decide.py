@@ -445,6 +445,12 @@ def _take(look: _Look, lease: Lease) -> None:
         return
     if not look.up or look.seen.terminating or now_s - lease.asked_s > settings.fence_s:
         return
+    free_since_s = look.memory.lease_changed_s + (settings.lease_s if lease.holder else 0.0)
+    if server.answered_s < free_since_s:
+        # A look from before may be of a mysqld that died together with the writer's; what it comes back without would
+        # then be written over the record.
+        look.reasons.append("looking at mysqld once more before taking the lease")
+        return
     if not server.applied and server.channel.error_no:
         look.reasons.append(f"may not take the lease: the channel is stopped by error {server.channel.error_no}")
         return
