@@ -164,10 +164,13 @@ def pets(lab: Lab) -> Pets:
 def foreseeable(play: Play) -> list[tuple[Any, ...]]:
     """The changes without what only shows when the pets run: that they have data, and how their replication is set up.
 
-    That replication will be set up is foretold.
+    That replication will be set up is foretold. Whether the NFS server may be restarted for its settings depends on who
+    is connected at that moment: other tests' clients go when their lease is over.
     """
     found = []
     for *where, actions in play.changes:
+        if where[-1].endswith("Restart the service for its new settings"):
+            continue
         if "mysql_replication" in where[-1]:
             assert actions, where
             found.append((*where, ["set up replication"]))
