@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from .agent import hash_agent
 from .names import LABEL_SET, PREFIX, own_labels
+from .pod_parts import READABLE, render_container_security, render_pod_common
 
 Json = Any
 Manifest = dict[str, Any]
@@ -46,9 +47,6 @@ AGENT_PATH: Final = "/petset/agent"
 API_PATH: Final = "/petset/api"
 # The kubelet renews a token when 80 % of its time is over; the agent reads it anew for each request.
 _TOKEN_S: Final = 3600
-# Without fsGroup (kubelet cannot apply one to NFS) files of Secrets are root's, and the pet is not root. Nobody else
-# lives in these containers.
-_READABLE: Final = 0o444
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,32 +457,7 @@ def _render_template(spec: PetSetSpec) -> Manifest:
 def _render_pod(spec: PetSetSpec) -> Manifest:
     pod: Manifest = {
         "serviceAccountName": spec.name,
-        "automountServiceAccountToken": False,
-        # The variables of a service called mysql (MYSQL_PORT=tcp://...) would mislead MySQL's programs.
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": spec.termination_grace_s,
-        "securityContext": _render_pod_security(spec),
-        "affinity": {
-            "podAntiAffinity": {
-                "preferredDuringSchedulingIgnoredDuringExecution": [
-                    {
-                        "weight": 100,
-                        "podAffinityTerm": {
-                            "labelSelector": {"matchLabels": spec.selector},
-                            "topologyKey": "kubernetes.io/hostname",
-                        },
-                    }
-                ]
-            }
-        },
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": spec.selector},
-            }
-        ],
+        **render_pod_common(spec),
         "initContainers": [_render_container(spec, PREPARE_CONTAINER, "prepare.sh")],
         "containers": [
             {
@@ -494,9 +467,9 @@ def _render_pod(spec: PetSetSpec) -> Manifest:
             }
         ],
         "volumes": [
-            {"name": "boot", "configMap": {"name": spec.config_map, "defaultMode": _READABLE}},
-            {"name": "secret", "secret": {"secretName": spec.secret, "defaultMode": _READABLE}},
-            {"name": "tls", "secret": {"secretName": spec.tls_secret, "defaultMode": _READABLE}},
+            {"name": "boot", "configMap": {"name": spec.config_map, "defaultMode": READABLE}},
+            {"name": "secret", "secret": {"secretName": spec.secret, "defaultMode": READABLE}},
+            {"name": "tls", "secret": {"secretName": spec.tls_secret, "defaultMode": READABLE}},
             {"name": "run", "emptyDir": {}},
             {"name": "scratch", "emptyDir": {}},
         ],
@@ -504,14 +477,8 @@ def _render_pod(spec: PetSetSpec) -> Manifest:
     if spec.agent is not None:
         pod["initContainers"].append(_render_agent(spec, spec.agent))
         pod["volumes"] += _render_agent_volumes(spec)
-    if spec.image_pull_secrets:
-        pod["imagePullSecrets"] = [{"name": name} for name in spec.image_pull_secrets]
-    if spec.node_selector:
-        pod["nodeSelector"] = dict(spec.node_selector)
-    if spec.tolerations:
-        pod["tolerations"] = [dict(one) for one in spec.tolerations]
-    if spec.priority_class:
-        pod["priorityClassName"] = spec.priority_class
+    if spec.fs_group is not None:
+        pod["securityContext"].update(fsGroup=spec.fs_group, fsGroupChangePolicy="OnRootMismatch")
     return pod
 
 
@@ -538,7 +505,7 @@ def _render_agent(spec: PetSetSpec, agent: Agent) -> Manifest:
             "failureThreshold": 3,
             "successThreshold": 1,
         },
-        "securityContext": _render_container_security(),
+        "securityContext": render_container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": name, "mountPath": path, "readOnly": True} for path, name in mounts],
     }
@@ -554,32 +521,10 @@ def _render_agent_volumes(spec: PetSetSpec) -> list[Manifest]:
         {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
     ]
     return [
-        {"name": "agent", "configMap": {"name": spec.agent_config_map, "defaultMode": _READABLE}},
-        {"name": "agent-secret", "secret": {"secretName": spec.secret, "defaultMode": _READABLE, "items": password}},
-        {"name": "api", "projected": {"defaultMode": _READABLE, "sources": sources}},
+        {"name": "agent", "configMap": {"name": spec.agent_config_map, "defaultMode": READABLE}},
+        {"name": "agent-secret", "secret": {"secretName": spec.secret, "defaultMode": READABLE, "items": password}},
+        {"name": "api", "projected": {"defaultMode": READABLE, "sources": sources}},
     ]
-
-
-def _render_container_security() -> Manifest:
-    return {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "privileged": False,
-        "readOnlyRootFilesystem": True,
-    }
-
-
-def _render_pod_security(spec: PetSetSpec) -> Manifest:
-    security: Manifest = {
-        "runAsNonRoot": True,
-        "runAsUser": spec.uid,
-        "runAsGroup": spec.gid,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    if spec.fs_group is not None:
-        security["fsGroup"] = spec.fs_group
-        security["fsGroupChangePolicy"] = "OnRootMismatch"
-    return security
 
 
 def _render_container(spec: PetSetSpec, name: str, script: str) -> Manifest:
@@ -589,7 +534,7 @@ def _render_container(spec: PetSetSpec, name: str, script: str) -> Manifest:
         "imagePullPolicy": spec.image_pull_policy,
         "command": ["/bin/sh", f"{BOOT_PATH}/{script}"],
         "env": _render_env(spec),
-        "securityContext": _render_container_security(),
+        "securityContext": render_container_security(),
         # The last lines of a container that failed then stand in its status: no right to read logs is needed.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [

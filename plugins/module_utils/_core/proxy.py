@@ -16,6 +16,7 @@ from typing import Any, Final
 from .haproxy import CONFIG_FILE, HEALTH_PATH, ProxyConfig, config_hash, render_files
 from .manifests import ANNOTATION_CONFIG_HASH, LABEL_COMPONENT, Manifest
 from .names import LABEL_SET, PREFIX, own_labels
+from .pod_parts import READABLE, render_container_security, render_pod_common
 
 Json = Any
 
@@ -28,7 +29,6 @@ SCRATCH_PATH: Final = "/tmp"
 REFUSED_STATUS: Final = 40
 # Time for the cluster to stop sending new clients before the proxy stops to listen.
 _LEAVE_S: Final = 5
-_READABLE: Final = 0o444
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,38 +222,8 @@ def _render_pod(spec: ProxySpec) -> Manifest:
     path = f"{spec.config.folder}/{CONFIG_FILE}"
     check = f"haproxy -c -f {path} || exit {REFUSED_STATUS}"
     probe = {"httpGet": {"path": HEALTH_PATH, "port": "stats", "scheme": "HTTP"}, "timeoutSeconds": 2}
-    pod: Manifest = {
-        # The proxies ask the API nothing.
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": spec.termination_grace_s,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": spec.uid,
-            "runAsGroup": spec.gid,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "affinity": {
-            "podAntiAffinity": {
-                "preferredDuringSchedulingIgnoredDuringExecution": [
-                    {
-                        "weight": 100,
-                        "podAffinityTerm": {
-                            "labelSelector": {"matchLabels": spec.selector},
-                            "topologyKey": "kubernetes.io/hostname",
-                        },
-                    }
-                ]
-            }
-        },
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": spec.selector},
-            }
-        ],
+    return {
+        **render_pod_common(spec),
         # A configuration that the image's own HAProxy does not take stops a new pod here, and old ones go on.
         "initContainers": [_render_container(spec, CHECK_CONTAINER, check)],
         "containers": [
@@ -270,19 +240,10 @@ def _render_pod(spec: ProxySpec) -> Manifest:
             }
         ],
         "volumes": [
-            {"name": "config", "configMap": {"name": spec.name, "defaultMode": _READABLE}},
+            {"name": "config", "configMap": {"name": spec.name, "defaultMode": READABLE}},
             {"name": "scratch", "emptyDir": {}},
         ],
     }
-    if spec.image_pull_secrets:
-        pod["imagePullSecrets"] = [{"name": name} for name in spec.image_pull_secrets]
-    if spec.node_selector:
-        pod["nodeSelector"] = dict(spec.node_selector)
-    if spec.tolerations:
-        pod["tolerations"] = [dict(one) for one in spec.tolerations]
-    if spec.priority_class:
-        pod["priorityClassName"] = spec.priority_class
-    return pod
 
 
 def _render_container(spec: ProxySpec, name: str, script: str) -> Manifest:
@@ -291,12 +252,7 @@ def _render_container(spec: ProxySpec, name: str, script: str) -> Manifest:
         "image": spec.image,
         "imagePullPolicy": spec.image_pull_policy,
         "command": ["/bin/sh", "-c", script],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "privileged": False,
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": render_container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": "config", "mountPath": spec.config.folder, "readOnly": True},
