@@ -10,7 +10,7 @@ storage classes, driver, pods, events) is looked at only when the outcome depend
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Collection, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -123,6 +123,7 @@ def run_present(
     all_steps: list[Step] = []
     snapshot, plan = _until_carried_out(
         client,
+        wanted,
         lambda: _observe_and_plan(client, wanted, options, deadline, progress, resolve),
         options,
         partial,
@@ -154,7 +155,7 @@ def run_absent(
         seen = observe_for_removal(client, wanted)
         return seen, plan_absent(wanted, seen, confirmed)
 
-    snapshot, plan = _until_carried_out(client, look_and_plan, options, partial, all_steps, warnings)
+    snapshot, plan = _until_carried_out(client, wanted, look_and_plan, options, partial, all_steps, warnings)
     result = _result(wanted, report_claims(wanted, snapshot), all_steps, warnings, options, partial)
     result["kept"] = list(plan.kept)
     if plan.kept:
@@ -193,6 +194,7 @@ def _observe_and_plan(
 
 def _until_carried_out(
     client: KubeClient,
+    wanted: VolumeSet,
     look_and_plan: Callable[[], tuple[Snapshot, Plan]],
     options: Options,
     partial: MutableMapping[str, Any],
@@ -216,7 +218,7 @@ def _until_carried_out(
             return snapshot, plan
         before = len(all_steps)
         try:
-            _carry_out(client, plan, done, wait=options.wait_s is not None)
+            _carry_out(client, wanted, plan, done, wait=options.wait_s is not None)
         except (errors.AlreadyExists, errors.Conflict):
             if rounds >= ROUNDS:
                 raise
@@ -229,7 +231,7 @@ def _until_carried_out(
             return snapshot, plan
 
 
-def _carry_out(client: KubeClient, plan: Plan, done: Callable[[Step], None], *, wait: bool) -> None:
+def _carry_out(client: KubeClient, wanted: VolumeSet, plan: Plan, done: Callable[[Step], None], *, wait: bool) -> None:
     """The steps of a plan; all new volumes first, and the claims when the binder has seen these.
 
     A claim that names a volume which the binder has not seen yet is not looked at again before the binder's next
@@ -246,7 +248,7 @@ def _carry_out(client: KubeClient, plan: Plan, done: Callable[[Step], None], *, 
     apply_plan(client, replace(plan, groups={n: group[: cuts[n]] for n, group in plan.groups.items()}), done)
     deadline, pause_s = Deadline(client.clock, BINDER_S), 0.1
     while not deadline.over and any(
-        volume.name in made and volume.phase in ("", "Pending") for volume in map(parse_volume, _made(client, made))
+        volume.name in made and volume.phase in ("", "Pending") for volume in _volumes(client, wanted).values()
     ):
         client.clock.sleep(pause_s)
         pause_s *= 2
@@ -255,14 +257,6 @@ def _carry_out(client: KubeClient, plan: Plan, done: Callable[[Step], None], *, 
 
 def _makes_volume(step: Step) -> bool:
     return step.verb is Verb.CREATE and step.ref.kind is PERSISTENT_VOLUME
-
-
-def _made(client: KubeClient, names: Collection[str]) -> list[Mapping[str, Any]]:
-    """A set's own volumes, by one request when all may be listed."""
-    try:
-        return list(client.list(PERSISTENT_VOLUME))
-    except errors.Forbidden:
-        return [found for found in (client.get(PERSISTENT_VOLUME, name) for name in sorted(names)) if found is not None]
 
 
 def _wait_until_bound(
