@@ -26,7 +26,7 @@ from typing import Any
 from bench.figures import OURS, PEER, render_page
 from lab.state import folder
 from tools.common import BUILD, ROOT, VENV, Failed, environment, say
-from tools.stages import INSTALLED, PYTHONS
+from tools.stages import INSTALLED, venv_of
 
 FOLDER = BUILD / "bench"
 NAMESPACES = {OURS: "bench-ours", PEER: "bench-peer"}
@@ -49,21 +49,12 @@ def lab(*words: str, check: bool = True) -> str:
     return done.stdout
 
 
-def peer_venv() -> Path:
-    """The environment of the usual playbook, made on first use."""
-    made = subprocess.run(
-        [ROOT / "tools" / "venv", ROOT / "requirements" / "bench.lock", *PYTHONS],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
-    return Path(made.stdout.strip())
-
-
 class Bench:
     """The two sides, and what was measured so far."""
 
     def __init__(self, times: int) -> None:
         self.times = times
-        self.peer = peer_venv()
+        self.peer = venv_of("bench")
         self.found: list[Measurement] = []
         status = json.loads(lab("status", "--json"))
         nfs = next(machine for machine in status["machines"] if machine["kind"] == "nfs")

@@ -38,19 +38,24 @@ def live(argv: Sequence[str | Path], **extra: str) -> None:
         raise Failed(f"exit status {done.returncode} of: {' '.join(words)}")
 
 
-def ensure_venv() -> None:
-    """Point .venv at the environment of the lock, made now if need be."""
+def venv_of(name: str) -> Path:
+    """The environment of a lock of requirements/, made now if need be. Raises Failed."""
     made = subprocess.run(
-        [ROOT / "tools" / "venv", ROOT / "requirements" / "dev.lock", *PYTHONS],
+        [ROOT / "tools" / "venv", ROOT / "requirements" / f"{name}.lock", *PYTHONS],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
         check=False,
     )
     if made.returncode != 0:
-        raise Failed("no environment for the tools: see above")
-    target = made.stdout.strip()
-    if VENV.is_symlink() and str(VENV.readlink()) == target:
+        raise Failed(f"no environment of {name}.lock: see above")
+    return Path(made.stdout.strip())
+
+
+def ensure_venv() -> None:
+    """Point .venv at the environment of the lock, made now if need be."""
+    target = venv_of("dev")
+    if VENV.is_symlink() and VENV.readlink() == target:
         return
     if VENV.is_dir() and not VENV.is_symlink():
         raise Failed(f"{VENV} is a folder that this project did not make; move it away")
