@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tarfile
 import time
 import urllib.error
 import urllib.request
@@ -24,28 +23,12 @@ import pymysql
 from ansible_collections.stateful.petset.plugins.module_utils._core.agent import render_zip
 from ansible_collections.stateful.petset.plugins.module_utils._io.agent import read_pymysql
 
-from lab.images import ensure_images, parse_index
-from lab.paths import cached
 from tests.api.cluster import ADMIN_TOKEN, Cluster, free_ports
+from tests.api.mysqlds import mysql_tree
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "pet_set" / "files"
 PASSWORD = "p'ä \\ss"
 PREFIX = "stateful.petset"
-
-
-def mysql_tree() -> Path:
-    """The file system of the lab's image mysql, unpacked once."""
-    images = ensure_images()
-    index = parse_index((images / "index.json").read_text())
-    digest = next(blob for ref, blob in index.items() if ref.startswith("mysql:")).digest.partition(":")[2]
-
-    def build(target: Path) -> None:
-        blobs = images / "blobs" / "sha256"
-        for layer in json.loads((blobs / digest).read_text())["layers"]:
-            with tarfile.open(blobs / layer["digest"].partition(":")[2]) as archive:
-                archive.extractall(target, filter="fully_trusted")
-
-    return cached("mysql-tree", digest[:12], "unpack the image of MySQL", build)
 
 
 def agent_grants() -> str:

@@ -307,8 +307,9 @@ def test_one_reader_of_pages_is_enough(world: Proxied, tmp_path: Path, reader: s
     tools.mkdir()
     for name in ("sh", "sed", "cat", "sleep", reader):
         found = next((Path(one) / name for one in os.environ["PATH"].split(":") if (Path(one) / name).exists()), None)
-        if found is None:
-            pytest.skip(f"no {name} on this machine")
+        if found is None and name == reader:
+            pytest.skip(f"no {name} on this machine")  # an image, too, has one or another
+        assert found is not None, name
         (tools / name).symlink_to(found)
     (world.folder / "haproxy.cfg").symlink_to("haproxy-0.cfg")
     done = subprocess.run(
