@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -40,19 +41,21 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "roles/pet_set/files/boot/petset.cnf.in"
 ADMIN_PASSWORD = "admin-Secret-of-the-test"
 REPLICATION_PASSWORD = 'it\'s \\ a "secret" %s'
-ACCOUNTS = """
-SET SESSION sql_log_bin = 0;
-CREATE USER 'petset_repl'@'%' IDENTIFIED BY {replication} REQUIRE SSL;
-GRANT REPLICATION SLAVE, BACKUP_ADMIN ON *.* TO 'petset_repl'@'%';
-CREATE USER 'petset_admin'@'127.0.0.1' IDENTIFIED BY {admin} REQUIRE SSL;
-GRANT CREATE USER, PROCESS, RELOAD, REPLICATION CLIENT, REPLICATION SLAVE, SELECT, SHOW DATABASES, SHUTDOWN
-    ON *.* TO 'petset_admin'@'127.0.0.1' WITH GRANT OPTION;
-GRANT BACKUP_ADMIN, BINLOG_ADMIN, CLONE_ADMIN, CONNECTION_ADMIN, REPLICATION_APPLIER, REPLICATION_SLAVE_ADMIN,
-    SERVICE_CONNECTION_ADMIN, SESSION_VARIABLES_ADMIN, SYSTEM_VARIABLES_ADMIN, TRANSACTION_GTID_TAG
-    ON *.* TO 'petset_admin'@'127.0.0.1' WITH GRANT OPTION;
-GRANT ALL ON petset.* TO 'petset_admin'@'127.0.0.1' WITH GRANT OPTION;
-SHUTDOWN;
-"""
+PREPARE = ROOT / "roles/pet_set/files/boot/prepare.sh"
+
+
+def accounts() -> str:
+    """The accounts for replication and for the collection, from the text of the pets' start-up program."""
+    (made,) = re.findall(
+        r"^CREATE USER 'petset_repl'.*?(?=^CREATE USER 'petset_agent')", PREPARE.read_text(), re.M | re.S
+    )
+    given = {"replication": REPLICATION_PASSWORD, "admin": ADMIN_PASSWORD}
+
+    def literal(match: re.Match[str]) -> str:
+        return f"'{pymysql.converters.escape_string(given[match[1]])}'"
+
+    filled = re.sub(r'\$\(sql_string <"\$secret/(\w+)-password"\)', literal, made)
+    return f"SET SESSION sql_log_bin = 0;\n{filled}SHUTDOWN;\n"
 
 
 def mysql_tree() -> Path:
@@ -107,17 +110,14 @@ def data_template() -> Path:
             f"--socket={target / 'init.sock'}",
             f"--pid-file={target / 'init.pid'}",
         ]
-        escape = pymysql.converters.escape_string
-        init.write_text(
-            ACCOUNTS.format(replication=f"'{escape(REPLICATION_PASSWORD)}'", admin=f"'{escape(ADMIN_PASSWORD)}'")
-        )
+        init.write_text(accounts())
         for more in (["--initialize-insecure"], [f"--init-file={init}"]):
             done = subprocess.run([*common, *more], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
         (data / "auto.cnf").unlink()
         init.unlink()
 
-    key = key_of(tree.name, ACCOUNTS, ADMIN_PASSWORD, REPLICATION_PASSWORD)
+    key = key_of(tree.name, accounts())
     return cached("mysql-data", key, "initialise a data folder", build) / "data"
 
 
