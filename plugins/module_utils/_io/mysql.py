@@ -48,6 +48,10 @@ ADMIN_USER = "petset_admin"
 LOOK_LIMIT_S = 15.0
 """For one look at a pet, connecting included."""
 STATEMENT_LIMIT_S = 30.0
+PAUSES_S = (0.2, 0.6, 1.2)
+"""Before each new attempt at a connection that was lost: a way through API server, kubelet and runtime breaks off now
+and then, with nothing wrong at its end."""
+PASSING = frozenset({"lost", "no_forward"})
 APPLY_SLICE_S = 5
 _RESTART_FAILED = 3707
 _SYNTAX = 1064
@@ -233,7 +237,8 @@ def sort_login(pet: str, user: str, problem: Exception, why_closed: str) -> Down
             f"its certificate is not accepted: {getattr(cause, 'verify_message', cause)}",
             "check that the pet's certificate is from the authority in the set's TLS Secret and has the pet's name",
         )
-    if isinstance(cause, ssl.SSLError):
+    # An end in the middle of the handshake is a connection that broke off; TLS that cannot agree says so in an alert.
+    if isinstance(cause, ssl.SSLError) and not isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return Down("tls", f"TLS failed: {getattr(cause, 'reason', cause)}", "check the set's TLS Secret")
     if number in (1045, 1698, 1251):
         return Down(
@@ -385,27 +390,29 @@ class Pets:
             session.close()
 
     def _ask(self, name: str) -> Answers:
-        fresh = name not in self.sessions
-        try:
-            return _answers(self._session(name))
-        except PetDown:
-            self._drop(name)
-            if fresh:
-                raise
-        # A connection that was kept can have died with its server: one more attempt.
         return _answers(self._session(name))
 
     def _each(self, names: Sequence[str], ask: Callable[[str], Any]) -> dict[str, Any]:
-        """Ask all at the same time, each within the limit. A pet that fails gives its Down."""
+        """Ask all at the same time, each within the limit, and again where a connection broke off: a kept one can
+        have died with its server. A pet that fails gives its Down."""
         results: dict[str, Any] = {name: Down("silent", f"no answer within {LOOK_LIMIT_S:.0f} s") for name in names}
         unexpected: list[Exception] = []
 
+        def attempts(name: str) -> Any:
+            for pause_s in (*PAUSES_S, None):
+                try:
+                    return ask(name)
+                except PetDown as problem:
+                    self._drop(name)
+                    if pause_s is None or problem.down.kind not in PASSING:
+                        return problem.down
+                    results[name] = problem.down  # what stands when the time is up meanwhile
+                    time.sleep(pause_s)
+            raise AssertionError("the last attempt returns")
+
         def work(name: str) -> None:
             try:
-                results[name] = ask(name)
-            except PetDown as problem:
-                self._drop(name)
-                results[name] = problem.down
+                results[name] = attempts(name)
             except SqlError as problem:
                 results[name] = Down("refused", problem.reason, problem.way_out)
             except Exception as problem:  # noqa: BLE001 - raised below, in the caller's thread

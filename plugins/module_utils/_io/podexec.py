@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,10 +24,27 @@ except ImportError:  # require_client has told the user
 # The program itself waits 5 s at most for each peer that does not answer.
 _LIMIT_S = 60
 _AT_ONCE = 8
+# A way through API server, kubelet and runtime breaks off now and then; what is refused or not there stays so.
+_PAUSES_S = (0.2, 0.6)
+_BROKE_OFF_S = 5.0
+_LASTING = ("401", "403", "404")
 
 
 def run_in_pod(client: KubeClient, namespace: str, pod: str, container: str, command: Sequence[str]) -> str:
-    """Standard output of a command. RuntimeError: it could not be run; the text says why."""
+    """Standard output of a command that does no harm when run again. RuntimeError: it could not be run, and why."""
+    for pause_s in _PAUSES_S:
+        begin = time.monotonic()
+        try:
+            return _run_once(client, namespace, pod, container, command)
+        except RuntimeError as problem:
+            # One that used up its time would use it up again.
+            if time.monotonic() - begin > _BROKE_OFF_S or any(code in str(problem) for code in _LASTING):
+                raise
+            time.sleep(pause_s)
+    return _run_once(client, namespace, pod, container, command)
+
+
+def _run_once(client: KubeClient, namespace: str, pod: str, container: str, command: Sequence[str]) -> str:
     shared = client.transport.api_client  # type: ignore[attr-defined]
     # The library replaces a method of its client while it streams: one client for each stream.
     own = kubernetes.client.ApiClient(shared.configuration)

@@ -252,6 +252,17 @@ def test_a_process_is_started_apart_and_its_output_is_added_to_the_log(
     assert log.read_text() == "before\nhello\n/\nerr\n"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may let a process go first")
+def test_what_a_lab_starts_goes_before_the_hosts_other_work(tmp_path: Path, spawned: list[ProcessRecord]) -> None:
+    """With builds beside it the lab's NFS answered half as often: niceness alone counts within an autogroup only."""
+    record = processes.spawn(["sleep", "33"], word="sleep 33", log=tmp_path / "log")
+    spawned.append(record)
+    assert os.getpriority(os.PRIO_PROCESS, record.pid) == processes.NICENESS
+    group = Path(f"/proc/{record.pid}/autogroup")
+    if group.exists():
+        assert group.read_text().endswith(f"nice {processes.NICENESS}\n")
+
+
 def test_one_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
     log = tmp_path / "part.log"
     with pytest.raises(LabError) as caught:

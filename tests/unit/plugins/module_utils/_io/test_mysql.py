@@ -41,6 +41,8 @@ def operational(number: int, text: str, cause: Exception | None = None) -> Excep
         (operational(2003, "no", TimeoutError("timed out")), "", "silent"),
         (operational(2003, "no", ssl.SSLError(1, "wrong version number")), "", "tls"),
         (operational(2003, "no", ssl.SSLCertVerificationError(1, "hostname mismatch")), "", "tls"),
+        (operational(2003, "no", ssl.SSLEOFError(8, "UNEXPECTED_EOF_WHILE_READING")), "", "lost"),
+        (operational(2003, "no", ssl.SSLEOFError(8, "EOF occurred")), "connection refused", "not_listening"),
         (OSError("broken pipe"), "", "lost"),
     ],
 )
@@ -141,7 +143,40 @@ def test_a_pet_that_never_answers_does_not_hold_up_the_others(monkeypatch: pytes
     hold.set()
 
 
-def test_a_lost_connection_is_made_again_once() -> None:
+@pytest.mark.parametrize(
+    ("kinds", "attempts", "ends"),
+    [
+        (["lost"] * 9, 4, "lost"),
+        (["no_forward", "lost", "silent"], 3, "silent"),
+        (["tls"], 1, "tls"),
+        (["lost", "access_denied"], 2, "access_denied"),
+    ],
+)
+def test_a_connection_that_broke_off_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, kinds: list[str], attempts: int, ends: str
+) -> None:
+    """One end in the middle of the TLS handshake made a healthy set's replication 'uncertain'."""
+    monkeypatch.setattr(mysql, "PAUSES_S", (0.0, 0.0, 0.0))
+    made: list[FakeSession] = []
+
+    def connect(_pet: RingPet, _limit_s: float | None) -> Any:
+        kind = kinds[len(made)]
+        made.append(FakeSession(PetDown(Down(kind, "no"))))
+        if kind != "lost":
+            raise PetDown(Down(kind, "no"))
+        return made[-1]
+
+    pets = Pets(ring_of(1), connect)
+    state = pets.observe()["mysql-0"]
+    assert isinstance(state, Down)
+    assert state.kind == ends
+    assert len(made) == attempts
+    assert all(session.closed for session, kind in zip(made, kinds, strict=False) if kind == "lost")
+    assert pets.sessions == {}
+
+
+def test_a_kept_connection_that_died_with_its_server_is_closed_and_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mysql, "PAUSES_S", (0.0,))
     made: list[FakeSession] = []
 
     def connect(_pet: RingPet, _limit_s: float | None) -> Any:
@@ -153,7 +188,6 @@ def test_a_lost_connection_is_made_again_once() -> None:
     assert isinstance(pets.observe()["mysql-0"], Down)
     assert old.closed
     assert len(made) == 1
-    assert made[0].closed
     assert pets.sessions == {}
 
 
