@@ -75,7 +75,7 @@ test: ## everything: set-up, gates, unit, cores, api, lab tests, scenarios
 bench: ## measure, side by side with the usual playbook, and write the figures to docs/
 	$(call need,bench/__main__.py)
 	@$(MAKE) --no-print-directory lab built
-	@.venv/bin/python -m bench
+	@.venv/bin/python -m bench $(ARGS)
 
 .PHONY: faults
 faults: ## stage faults on the lab and check what clients saw

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measure the collection beside the usual playbook on the lab, and write the figures down.
 
-Usage: python -m bench [--times N] [--parts run,pairs,lab] [--pairs 2,10,30]
+Usage: python -m bench [--times N] [--parts lab,pairs,run,commits] [--pairs 2,10,30]
 
 Both sides get the same lab, the same machine and the same minute: they take turns. The raw figures go to
 build/bench/figures.json, the page to docs/bench.md. It needs the lab and the built collection (`make bench` sees to
@@ -23,7 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.figures import OURS, PEER, render_page
+from bench import commits
+from bench.figures import LOCAL, OURS, PEER, render_page
 from lab.state import folder
 from tools.common import BUILD, ROOT, VENV, Failed, environment, say
 from tools.stages import INSTALLED, venv_of
@@ -58,6 +59,7 @@ class Bench:
         self.found: list[Measurement] = []
         status = json.loads(lab("status", "--json"))
         nfs = next(machine for machine in status["machines"] if machine["kind"] == "nfs")
+        self.server = nfs["ip"]
         self.network = nfs["ip"].rsplit(".", 1)[0] + ".0/24"
         self.audit = folder(status["name"]) / "logs" / "audit.log"
         FOLDER.mkdir(parents=True, exist_ok=True)
@@ -149,8 +151,7 @@ def pods_start_s(namespace: str) -> float:
 
 def part_run(bench: Bench) -> None:
     """(a), (b), (d): the whole job, first and second run, the pods' own start, and API requests."""
-    for who in (OURS, PEER):
-        bench.remove(who)
+    warm_up(bench)
     for number in range(bench.times):
         say(f"run {number + 1} of {bench.times}")
         for who in (OURS, PEER) if number % 2 == 0 else (PEER, OURS):
@@ -179,27 +180,58 @@ def _is_write(event: Mapping[str, Any]) -> bool:
     return event["verb"] in WRITES
 
 
+def storage(bench: Bench, who: str, count: int) -> float:
+    """Exports, volumes and claims of so many pets: seconds."""
+    if who == OURS:
+        words = ["-e", f"@{ROOT / 'lab' / 'site.yml'}"]
+        ours: dict[str, object] = {"petset_namespace": NAMESPACES[who], "petset_replicas": count}
+        return bench.play(who, str(ROOT / "bench/storage.yml"), *words, **ours)[0]
+    peers: dict[str, object] = {
+        "peer_namespace": NAMESPACES[who],
+        "peer_pets": count,
+        "lab_network": bench.network,
+    }
+    return bench.play(who, str(ROOT / "bench/peer/peer.yml"), "--tags", "storage", **peers)[0]
+
+
+def warm_up(bench: Bench) -> None:
+    """Once each without a figure: who comes first would pay for the NFS server's packages."""
+    for who in (OURS, PEER):
+        bench.remove(who)
+        storage(bench, who, 1)
+        bench.remove(who)
+
+
 def part_pairs(bench: Bench, counts: Sequence[int]) -> None:
     """(c): export, volume and claim alone, for a growing number of pets."""
+    warm_up(bench)
     for count in counts:
         for number in range(bench.times):
             say(f"{count} pairs, {number + 1} of {bench.times}")
             for who in (OURS, PEER) if number % 2 == 0 else (PEER, OURS):
                 for which in ("first", "second"):
-                    if who == OURS:
-                        namespace: dict[str, object] = {"petset_namespace": NAMESPACES[who], "petset_replicas": count}
-                        words = ["-e", f"@{ROOT / 'lab' / 'site.yml'}"]
-                        seconds, _printed = bench.play(who, str(ROOT / "bench/storage.yml"), *words, **namespace)
-                    else:
-                        variables = {
-                            "peer_namespace": NAMESPACES[who],
-                            "peer_pets": count,
-                            "lab_network": bench.network,
-                        }
-                        playbook = str(ROOT / "bench/peer/peer.yml")
-                        seconds, _printed = bench.play(who, playbook, "--tags", "storage", **variables)
-                    bench.note(f"pair-{which}-{count}", who, seconds / count)
+                    bench.note(f"pair-{which}-{count}", who, storage(bench, who, count) / count)
                 bench.remove(who, count)
+
+
+def part_commits(bench: Bench) -> None:
+    """(e): commits a second of one pet by what its volume lies on."""
+    commits.remove(lab)
+    try:
+        # First ours: its role sets the NFS server up.
+        for who in (OURS, PEER, LOCAL):
+            if who == PEER:
+                commits.prepare(lab, bench.network)
+            words = ["-e", f"@{ROOT / 'lab' / 'site.yml'}"]
+            bench.play(OURS, "stateful.petset.site", *words, **commits.variables_of(who, bench.server))
+        for number in range(bench.times):
+            say(f"commits, {number + 1} of {bench.times}")
+            sides = (OURS, PEER, LOCAL)
+            for who in sides if number % 2 == 0 else reversed(sides):
+                for count in commits.CLIENTS:
+                    bench.note(f"commits-{count}", who, commits.measure(lab, who, count))
+    finally:
+        commits.remove(lab)
 
 
 def part_lab(bench: Bench) -> None:
@@ -245,7 +277,7 @@ def main(argv: Sequence[str]) -> int:
     """Measure; the exit status says whether all came to its end, not whether goals were met."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--times", type=int, default=3, help="rounds of each part (default 3)")
-    parser.add_argument("--parts", default="lab,pairs,run", help="which parts, comma between (default all)")
+    parser.add_argument("--parts", default="lab,pairs,run,commits", help="which parts, comma between (default all)")
     parser.add_argument("--pairs", default="2,10,30", help="numbers of pairs (default 2,10,30)")
     args = parser.parse_args(argv)
     try:
@@ -258,8 +290,10 @@ def main(argv: Sequence[str]) -> int:
                 part_pairs(bench, [int(word) for word in args.pairs.split(",")])
             elif part == "lab":
                 part_lab(bench)
+            elif part == "commits":
+                part_commits(bench)
             else:
-                raise Failed(f"no part named {part}; there are lab, pairs and run")
+                raise Failed(f"no part named {part}; there are lab, pairs, run and commits")
     except Failed as failure:
         say(f"bench: {failure}")
         return 1

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Figures of a benchmark: medians, ratios and the page that shows them. Pure.
 
-A measurement is ``{"who": "ours" | "peer", "what": "first", "value": 12.3}``: seconds, or a
-number where the name says so.
+A measurement is ``{"who": "ours" | "peer" | "local", "what": "first", "value": 12.3}``: seconds, or a number where the
+name says so. ``local``: a pet on its node's own disk, of which there are commits a second alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-OURS, PEER = "ours", "peer"
+OURS, PEER, LOCAL = "ours", "peer", "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,4 +125,36 @@ def render_page(measurements: Iterable[Mapping[str, object]], about: Mapping[str
         lines.append(
             f"| {goal.title} | {cells[0]} | {cells[1]} | {ratio} | {render_goal(goal)} | {judge(goal, ours, peer)} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_render_commits(values)]) + "\n"
+
+
+def _cell(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    return show(median_of(values), "") + (_spread(values) if len(values) > 1 else "")
+
+
+def _render_commits(values: Mapping[tuple[str, str], Sequence[float]]) -> list[str]:
+    """Commits a second by storage, more is better; nothing when they were not measured."""
+    counts = sorted({int(what.removeprefix("commits-")) for what, _who in values if what.startswith("commits-")})
+    if not counts:
+        return []
+    lines = [
+        "",
+        "Commits a second of one pet, everything flushed at each; only what the volume lies on differs. The lab's",
+        "disks are files of one host: the network's and the server's part in a commit shows here, and no disk's.",
+        "",
+        "| clients | our exports | the usual options | the node's own disk | ours / usual | ours / own disk |",
+        "|---|---|---|---|---|---|",
+    ]
+    for count in counts:
+        found = {who: values.get((f"commits-{count}", who), []) for who in (OURS, PEER, LOCAL)}
+        cells = [
+            show(median_of(one), "") + (_spread(one) if len(one) > 1 else "") if one else "-" for one in found.values()
+        ]
+        ratios = [
+            f"{median_of(found[OURS]) / median_of(found[who]):.2f}" if found[OURS] and found[who] else ""
+            for who in (PEER, LOCAL)
+        ]
+        lines.append(f"| {count} | {' | '.join([*cells, *ratios])} |")
+    return lines

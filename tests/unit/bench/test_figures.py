@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.figures import GOALS, OURS, PEER, Goal, judge, median_of, render_page
+from bench.figures import GOALS, LOCAL, OURS, PEER, Goal, judge, median_of, render_page
 
 ABOUT = {"date": "2026-11-27", "machine": "2 cores"}
 
@@ -52,6 +52,14 @@ def test_what_was_not_measured_is_not_in_the_table() -> None:
     page = render_page(values("first", [10.0], []), ABOUT)
     assert row(page, "first run, in all")[1:4] == ["10.0 s", "-", ""]
     assert sum(line.startswith("| ") for line in page.splitlines()) == 2
+
+
+def test_commits_stand_in_a_table_of_their_own() -> None:
+    rates = {OURS: [500.0, 400.0, 600.0], PEER: [250.0], LOCAL: [2000.0]}
+    found = [{"what": "commits-8", "who": who, "value": one} for who, values in rates.items() for one in values]
+    page = render_page(found, ABOUT)
+    assert row(page, "8") == ["8", "500 (400 to 600, 3)", "250", "2000", "2.00", "0.25"]
+    assert "Commits a second" not in render_page(values("first", [10.0], []), ABOUT)
 
 
 def test_no_median_without_values() -> None:
