@@ -230,7 +230,7 @@ def render_inventory(plan: Plan, lab_folder: str) -> str:
         "nfs_servers": {"hosts": {m.name: host(m) for m in plan.machines if m.kind == "nfs"}},
         "kube_nodes": {"hosts": {m.name: host(m) for m in plan.nodes}},
         "extra": {"hosts": {m.name: host(m) for m in plan.machines if m.kind == "extra"}},
-        "gateway": {"hosts": {"gateway": {"ansible_host": plan.gateway_ip, "ansible_connection": "local"}}},
+        "gateway": {"hosts": {"lab-gateway": {"ansible_host": plan.gateway_ip, "ansible_connection": "local"}}},
     }
     login = {
         "ansible_user": "root",

@@ -37,7 +37,9 @@ def test_each_machine_is_in_the_group_of_its_kind_with_its_address(plan: Plan) -
     assert set(groups) == {"nfs_servers", "kube_nodes", "extra", "gateway"}
     for group, kind in (("nfs_servers", "nfs"), ("kube_nodes", "node"), ("extra", "extra")):
         assert groups[group]["hosts"] == {m.name: {"ansible_host": m.ip} for m in plan.machines if m.kind == kind}
-    assert groups["gateway"]["hosts"] == {"gateway": {"ansible_host": plan.gateway_ip, "ansible_connection": "local"}}
+    assert groups["gateway"]["hosts"] == {
+        "lab-gateway": {"ansible_host": plan.gateway_ip, "ansible_connection": "local"}
+    }
 
 
 def test_machines_are_logged_in_to_as_root_with_the_labs_own_key_and_known_hosts() -> None:
