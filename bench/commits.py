@@ -79,6 +79,7 @@ def local_objects() -> str:
             "kind": "StorageClass",
             "metadata": {"name": CLASS},
             "provisioner": "bench.example/by-hand",
+            "reclaimPolicy": "Retain",
             "volumeBindingMode": "WaitForFirstConsumer",
         },
         {
@@ -112,7 +113,7 @@ def parse_load(text: str, count: int) -> float:
 def measure(lab: Callable[..., str], who: str, count: int) -> float:
     """Commits a second of a set under this many clients."""
     words = ("bash", "-c", LOAD, "load", str(count), str(STATEMENTS[count]))
-    return parse_load(lab("kubectl", "-n", SETS[who], "exec", "mysql-0", "-c", "mysql", "--", *words), count)
+    return parse_load(lab("kubectl", "-n", SETS[who], "exec", "mysql-0", "-c", "mysqld", "--", *words), count)
 
 
 def prepare(lab: Callable[..., str], network: str) -> None:
