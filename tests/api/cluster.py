@@ -2,7 +2,7 @@
 """A real etcd, kube-apiserver and kube-controller-manager on loopback, without machines: the API's own semantics.
 
 Everything lives in one folder and in free ports; several may run at the same time. The programs come from the lab's
-cache (built on the first use, some minutes). ``PETSET_API_KUBERNETES`` chooses the release, 1.36 by default.
+cache (built on the first use, some minutes). ``PETSET_API_KUBERNETES`` chooses the release; empty is the lab's own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.debian import ensure_tools_tree
-from lab.gobuild import ensure_kubernetes
+from lab.gobuild import ensure_api_programs
 
 ADMIN_TOKEN = "token-of-the-administrator"
 """Member of system:masters."""
@@ -45,8 +45,7 @@ class Cluster:
     def __init__(self, folder: Path, version: str) -> None:
         self.folder = folder
         self.version = version
-        binaries = ensure_kubernetes(version)
-        self._kube = Path(getattr(binaries, "folder", binaries))
+        self._kube = ensure_api_programs(version)
         self._etcd = ensure_tools_tree() / "usr/bin/etcd"
         self._ports = dict(zip(("client", "peer", "api", "manager"), free_ports(4), strict=True))
         self._running: dict[str, subprocess.Popen[bytes]] = {}

@@ -70,6 +70,7 @@ def test_the_stages_of_make_test() -> None:
         "unit",
         "cores",
         "api",
+        "playbooks",
         "servers",
         "lab",
         "scenarios",
