@@ -536,11 +536,12 @@ def test_killed_at_each_write_and_run_again(world: World, after: int) -> None:
 def test_rp_ans_04_somebody_else_makes_the_objects_in_between(world: World) -> None:
     """Nobody has them when the run looks, and all are there when it writes: another run was faster."""
     client = client_for(world.api, ADMIN_TOKEN)
-    real, others = client.transport.send, []
+    real, lock, others = client.transport.send, threading.Lock(), []
 
     def send(method: str, *args: Any) -> Answer:
-        if method != "GET" and not others:
-            others.append(world.run())
+        with lock:
+            if method != "GET" and not others:
+                others.append(world.run())
         return real(method, *args)
 
     client.transport.send = send  # type: ignore[method-assign, assignment]
