@@ -141,13 +141,22 @@ class World:
             wanted = {**common, "volumeName": volume, "resources": {"requests": {"storage": "10Gi"}}}
             self.api.request("POST", self.path("persistentvolumeclaims"), {"metadata": {"name": claim}, "spec": wanted})
 
-    def run(self, *, check: bool = False, killed_after: int | None = None, **options: Any) -> dict[str, Any]:
-        """``killed_after``: so many writes; the run ends in Killed if it has more to write."""
+    def run(
+        self, *, check: bool = False, killed_after: int | None = None, patience_s: float = 6.0, **options: Any
+    ) -> dict[str, Any]:
+        """``killed_after``: so many writes; the run ends in Killed if it has more to write.
+
+        ``patience_s``: how long it tries to get its first answer.
+        """
         given = {"set": "mysql", "namespace": self.namespace, "image": "mysql:8.4", "boot_files": BOOT_FILES}
         given["agent_files"] = AGENT_FILES
         module = FakeModule(checked(pet_set.argument_spec(), {**given, "wait_timeout": 60, **options}), check, True)
         alive = killed_after is None
-        self.client = client_for(self.api, ADMIN_TOKEN) if alive else dying_client(self.api, killed_after or 0)
+        self.client = (
+            client_for(self.api, ADMIN_TOKEN, first_limit_s=patience_s)
+            if alive
+            else dying_client(self.api, killed_after or 0)
+        )
         self._position = self.api.audit_position()
         self.partial = {"changed": False}
         result: dict[str, Any] = {**self.partial, **_pet_set.run_pet_set(module, self.client, self.partial)}
@@ -270,7 +279,7 @@ def test_rp_sts_01_a_set_made_anew_keeps_its_pods(world: World) -> None:
 def test_rp_sts_02_a_broken_roll_out_is_named_and_healed(world: World) -> None:
     world.run()
     with pytest.raises(TimedOut, match="ImagePullBackOff") as problem:
-        world.run(image=BROKEN, wait_timeout=12)
+        world.run(image=BROKEN, wait_timeout=6)
     assert "mysql-1" in str(problem.value)
     pods = world.pods()
     result = world.run(image="mysql:8.4")
@@ -343,6 +352,8 @@ def test_a_first_run_that_is_killed_after_each_write_is_caught_up_with(world: Wo
 def test_an_api_server_that_dies_in_the_middle(api: Cluster, world: World) -> None:
     world.run(wait=False)
     api.stop_api()
-    threading.Timer(1.0, api.start_api).start()
-    assert world.run()["ready"]
+    back = threading.Timer(1.0, api.start_api)
+    back.start()
+    assert world.run(patience_s=60.0)["ready"]
+    back.join()
     assert not world.run()["changed"]
