@@ -291,7 +291,7 @@ def test_a_broken_image_leaves_the_old_proxies(world: World) -> None:
     world.run()
     pods = world.pods()
     with pytest.raises(TimedOut, match="ImagePullBackOff"):
-        world.run(image=BROKEN, wait_timeout=5)
+        world.run(image=BROKEN, wait_timeout=8)
     assert pods < world.pods()
     result = world.run(image="haproxy:3.2")
     assert result["ready"]

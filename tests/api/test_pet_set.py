@@ -279,7 +279,7 @@ def test_rp_sts_01_a_set_made_anew_keeps_its_pods(world: World) -> None:
 def test_rp_sts_02_a_broken_roll_out_is_named_and_healed(world: World) -> None:
     world.run()
     with pytest.raises(TimedOut, match="ImagePullBackOff") as problem:
-        world.run(image=BROKEN, wait_timeout=6)
+        world.run(image=BROKEN, wait_timeout=8)
     assert "mysql-1" in str(problem.value)
     pods = world.pods()
     result = world.run(image="mysql:8.4")
