@@ -118,8 +118,6 @@ class Cluster:
             whole = log.read().rpartition(b"\n")[0]
         for line in whole.splitlines():
             event = json.loads(line)
-            if not str(event["user"].get("username", "")).startswith(("admin", "plain")):
-                continue
             agent = str(event.get("userAgent", ""))
             if agent.startswith("stateful.petset") and event["verb"] not in ("get", "list", "watch"):
                 dry = " (dry run)" if "dryRun=All" in event["requestURI"] else ""
@@ -220,7 +218,11 @@ class Cluster:
             "apiVersion": "audit.k8s.io/v1",
             "kind": "Policy",
             "omitStages": ["RequestReceived"],
-            "rules": [{"level": "Metadata", "users": ["admin", "plain"]}, {"level": "None"}],
+            "rules": [
+                {"level": "Metadata", "users": ["admin", "plain"]},
+                {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+                {"level": "None"},
+            ],
         }
         (self.folder / "audit.json").write_text(json.dumps(policy))
         self.audit_log.touch()

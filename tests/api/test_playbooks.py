@@ -124,6 +124,7 @@ def test_the_way_of_a_set_with_the_rights_that_are_shipped(site: Site) -> None:
     shown = site.output
     recap = site.play("site", *options)
     assert recap["changed"] > 0
+    assert any("statefulsets" in line for line in site.writes)
     shown += site.output
     for second in (options, ("--check", *options)):
         recap = site.play("site", *second)
