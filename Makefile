@@ -9,6 +9,9 @@ SHELL := /bin/bash
 PYTHON := python3
 export PYTHONUNBUFFERED := 1
 
+# The release whose API server the tests without machines run on; empty: the lab's own.
+KUBERNETES := $(PETSET_API_KUBERNETES)
+
 # Words for ansible-playbook: make site ARGS='--check --diff'
 ARGS :=
 PLAY = ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/build/installed ANSIBLE_CALLBACK_RESULT_FORMAT=yaml \
@@ -19,7 +22,7 @@ need = @[ -e $(1) ] || { echo "make $@: $(1) is not there yet" >&2; exit 1; }
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 .PHONY: .venv
 .venv:
@@ -38,8 +41,12 @@ unit: .venv ## unit tests
 	@$(PYTHON) -m tools.stages unit
 
 .PHONY: api
-api: .venv ## tests against a real API server and mysqld, no machines
-	@$(PYTHON) -m tools.stages api
+api: .venv ## tests against a real API server, no machines (KUBERNETES=1.37: another release)
+	@PETSET_API_KUBERNETES='$(KUBERNETES)' $(PYTHON) -m tools.stages api
+
+.PHONY: playbooks
+playbooks: .venv ## whole playbooks against a real API server, no machines (KUBERNETES=1.37 as well)
+	@PETSET_API_KUBERNETES='$(KUBERNETES)' $(PYTHON) -m tools.stages playbooks
 
 .PHONY: lab
 lab: ## bring the lab up and show it: a real Kubernetes and an NFS server on this host
@@ -68,7 +75,7 @@ demo: ## lab, site twice (the second changes nothing), status
 	@$(PYTHON) -m tools.demo
 
 .PHONY: test
-test: ## everything: set-up, gates, unit, cores, api, lab tests, scenarios
+test: ## everything: set-up, gates, unit, cores, api, playbooks, servers, lab tests, scenarios
 	@$(PYTHON) -m tools.stages
 
 .PHONY: bench

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.log import LabError, say
-from lab.paths import cached, key_of
+from lab.paths import cached, is_cached, key_of
 from lab.run import CommandError, run
 
 DEFAULT_MINOR = "1.36"
@@ -31,6 +31,8 @@ KUBERNETES_PATCHES: Mapping[str, str] = {
     "1.37": "v1.37.2",
 }
 KUBE_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl", "kube-proxy")
+# What an API server without machines is made of, beside etcd.
+API_PROGRAMS = ("kube-apiserver", "kube-controller-manager")
 COREDNS_VERSION = "v1.15.0"
 # What a cluster's Corefile uses and what tests of name resolution need. All plugins together (route53, azure, etcd,
 # tracing, ...) take twice as long to build.
@@ -257,12 +259,12 @@ def _write_module(partial: Path, go_mod: str, main: str | None = None) -> None:
         (module / "main.go").write_text(main)
 
 
-def _build_kubernetes(partial: Path, version: str) -> None:
+def _build_kubernetes(partial: Path, version: str, programs: Sequence[str]) -> None:
     source = _download("k8s.io/kubernetes", version)
     go_mod = Path(source["GoMod"]).read_text()
     released = str(json.loads(Path(source["Info"]).read_text()).get("Time", "1970-01-01T00:00:00Z"))
     _write_module(partial, render_go_mod(version, go_mod))
-    packages = [f"k8s.io/kubernetes/cmd/{program}" for program in KUBE_PROGRAMS]
+    packages = [f"k8s.io/kubernetes/cmd/{program}" for program in programs]
     env = _toolchain(parse_go_directive(go_mod), f"Kubernetes {version}")
     _build(partial, render_version_flags(version, released), packages, env)
 
@@ -303,12 +305,32 @@ def ensure_kubernetes(minor_or_version: str = DEFAULT_MINOR, bin_dir: Path | Non
     if bin_dir is not None:
         return _check_bin_dir(bin_dir)
     version = parse_kubernetes_version(minor_or_version)
-    key = key_of(version, GO_FLAGS, render_version_flags(version, ""), observe_go_version())
     folder = cached(
-        "kube", f"{version}-{key}", f"build Kubernetes {version} from Go modules (some 4 min on two cores)",
-        lambda partial: _build_kubernetes(partial, version),
+        "kube", _key_of_kubernetes(version), f"build Kubernetes {version} from Go modules (some 4 min on two cores)",
+        lambda partial: _build_kubernetes(partial, version, KUBE_PROGRAMS),
     )  # fmt: skip
     return KubeBinaries(version, folder)
+
+
+def ensure_api_programs(minor_or_version: str = DEFAULT_MINOR) -> Path:
+    """A folder with :data:`API_PROGRAMS` at least.
+
+    The default release's is that of :func:`ensure_kubernetes`, as a lab needs all of them anyway; of another release
+    no more than these are built. Raises LabError for a version that the lab does not know, no Go compiler.
+    """
+    version = parse_kubernetes_version(minor_or_version)
+    key = _key_of_kubernetes(version)
+    if version == KUBERNETES_PATCHES[DEFAULT_MINOR] or is_cached("kube", key):
+        return ensure_kubernetes(version).folder
+    return cached(
+        "kube-api", key, f"build the API server of Kubernetes {version} from Go modules (some 3 min on two cores)",
+        lambda partial: _build_kubernetes(partial, version, API_PROGRAMS),
+    )  # fmt: skip
+
+
+def _key_of_kubernetes(version: str) -> str:
+    key = key_of(version, GO_FLAGS, render_version_flags(version, ""), observe_go_version())
+    return f"{version}-{key}"
 
 
 def ensure_coredns(version: str = COREDNS_VERSION) -> Path:

@@ -59,6 +59,11 @@ def _is_at(fd: int, path: Path) -> bool:
         return False
 
 
+def is_cached(kind: str, key: str) -> bool:
+    """Whether :func:`cached` would have nothing to build."""
+    return (cache_root() / f"{kind}-{key}").is_dir()
+
+
 def cached(kind: str, key: str, what: str, build: Callable[[Path], None]) -> Path:
     """The folder ``<cache>/<kind>-<key>``, built by ``build(empty folder)`` if it is not there yet.
 

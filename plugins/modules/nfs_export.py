@@ -30,6 +30,7 @@ options:
       - V(present) makes the drop-in hold the given exports.
       - V(absent) withdraws the paths in O(exports), or the whole drop-in when O(exports) is not given. The directories
         and their data stay.
+        Where C(exportfs) is not installed and no server runs, there is nothing to withdraw but the text of the drop-in.
     type: str
     choices: [present, absent]
     default: present

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from ansible_collections.stateful.petset.plugins.module_utils._core.kubeconfig import resolve_settings
 from ansible_collections.stateful.petset.plugins.module_utils._io.kube import KubeClient, RetryPolicy
-from ansible_collections.stateful.petset.plugins.module_utils._io.kubeauth import HttpTransport, find_connection
+from ansible_collections.stateful.petset.plugins.module_utils._io.kubeauth import Answer, HttpTransport, find_connection
 
+from lab.gobuild import DEFAULT_MINOR
 from tests.api.cluster import ADMIN_TOKEN, Cluster, running_cluster
 
 _numbers = itertools.count(1)
@@ -20,7 +23,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A real API server with etcd and the controllers, without nodes."""
-    version = os.environ.get("PETSET_API_KUBERNETES", "1.36")
+    version = os.environ.get("PETSET_API_KUBERNETES") or DEFAULT_MINOR
     with running_cluster(tmp_path_factory.mktemp("api"), version) as cluster:
         yield cluster
 
@@ -49,6 +52,27 @@ def client_for(api: Cluster, token: str, **retry: float) -> KubeClient:
         find_connection(settings, {}), run_command=no_plugin, register_secret=lambda _secret: None
     )
     return KubeClient(transport, retry=RetryPolicy(**retry))
+
+
+class Killed(BaseException):
+    """Stands for the end of a run's process."""
+
+
+def dying_client(api: Cluster, writes: int) -> KubeClient:
+    """The administrator's client of a run that gets ``writes`` writes through and is killed in the next one."""
+    client = client_for(api, ADMIN_TOKEN)
+    left, lock, real = [writes], threading.Lock(), client.transport.send
+
+    def send(method: str, path: str, query: Any, *rest: Any) -> Answer:
+        if method != "GET" and "dryRun" not in query:
+            with lock:
+                if left[0] == 0:
+                    raise Killed
+                left[0] -= 1
+        return real(method, path, query, *rest)
+
+    client.transport.send = send  # type: ignore[method-assign, assignment]
+    return client
 
 
 def no_plugin(*_args: object) -> tuple[int, str, str]:

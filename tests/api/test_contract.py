@@ -273,6 +273,35 @@ def test_rp_ans_10_a_real_403_is_understood(api: Cluster, namespace: str) -> Non
     assert str(imagined.value) == str(real.value)
 
 
+def test_rp_ans_04_an_update_reads_again_on_a_real_conflict(client: KubeClient, namespace: str) -> None:
+    client.create(config_map(namespace, k="0"))
+    other = KubeClient(client.transport, field_manager="somebody-else")
+    turns = iter(range(3))
+
+    def change(live: dict[str, Any]) -> dict[str, Any]:
+        if next(turns, None) is not None:
+            other.patch(ref(namespace), {"data": {"k": live["data"]["k"] + "1"}})
+        live["data"]["mine"] = "yes"
+        return live
+
+    assert client.update(ref(namespace), change)["data"] == {"k": "0111", "mine": "yes"}
+    turns = iter(range(99))
+    with pytest.raises(errors.Conflict) as problem:
+        client.update(ref(namespace), change)
+    assert f"ConfigMap {namespace}/a" in str(problem.value)
+    assert "the object has been modified" in str(problem.value)
+
+
+def test_rp_ans_04_a_real_422_names_object_field_and_value_at_once(client: KubeClient, namespace: str) -> None:
+    before = len(client.requests)
+    with pytest.raises(errors.Invalid) as problem:
+        client.create(claim(namespace, accessModes=["Sometimes"]))
+    assert len(client.requests) == before + 1
+    assert list(problem.value.fields) == ["spec.accessModes"]
+    assert f"PersistentVolumeClaim {namespace}/c" in str(problem.value)
+    assert "Sometimes" in str(problem.value)
+
+
 def test_a_wrong_token(api: Cluster) -> None:
     with pytest.raises(errors.Unauthorized, match="option host"):
         client_for(api, "wrong").list(kinds.NAMESPACE)

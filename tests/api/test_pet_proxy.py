@@ -19,12 +19,13 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.errors impor
 from ansible_collections.stateful.petset.plugins.module_utils._core.haproxy import ProxyConfig, read_hash
 from ansible_collections.stateful.petset.plugins.module_utils._core.proxy_probe import View, look_command, parse_view
 from ansible_collections.stateful.petset.plugins.module_utils._io import proxy as _io_proxy
+from ansible_collections.stateful.petset.plugins.module_utils._io.kube import KubeClient
 from ansible_collections.stateful.petset.plugins.modules import pet_proxy, pet_proxy_info
 from ansible_collections.stateful.petset.tests.unit.fakes.module import FakeModule, checked
 
 from lab.debian import ensure_haproxy
 from tests.api.cluster import ADMIN_TOKEN, Cluster, free_ports
-from tests.api.conftest import client_for
+from tests.api.conftest import Killed, client_for, dying_client
 from tests.api.proxied import wait_for
 from tests.api.test_pet_set import BROKEN, MERGE, Kubelet
 
@@ -44,17 +45,21 @@ class World:
         root = f"/apis/{group}" if group else "/api/v1"
         return f"{root}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
 
-    def run(self, *, check: bool = False, **options: Any) -> dict[str, Any]:
+    def run(self, *, check: bool = False, killed_after: int | None = None, **options: Any) -> dict[str, Any]:
+        """``killed_after``: so many writes; the run ends in Killed if it has more to write."""
         given = {"set": "mysql", "namespace": self.namespace, "wait_timeout": 60, **options}
-        return self._run(pet_proxy.argument_spec(), _proxy.run_pet_proxy, given, check)
+        client = None if killed_after is None else dying_client(self.api, killed_after)
+        return self._run(pet_proxy.argument_spec(), _proxy.run_pet_proxy, given, check, client)
 
     def info(self, **options: Any) -> dict[str, Any]:
         given = {"set": "mysql", "namespace": self.namespace, **options}
         return self._run(pet_proxy_info.argument_spec(), _proxy.run_pet_proxy_info, given, False)
 
-    def _run(self, spec: Any, body: Any, given: dict[str, Any], check: bool) -> dict[str, Any]:
+    def _run(
+        self, spec: Any, body: Any, given: dict[str, Any], check: bool, client: KubeClient | None = None
+    ) -> dict[str, Any]:
         module = FakeModule(checked(spec, given), check, True)
-        self.client = client_for(self.api, ADMIN_TOKEN)
+        self.client = client or client_for(self.api, ADMIN_TOKEN)
         self._position = self.api.audit_position()
         partial: dict[str, Any] = {"changed": False}
         result: dict[str, Any] = {**partial, **body(module, self.client, partial)}
@@ -301,6 +306,20 @@ def test_somebody_scaled_the_proxies(world: World) -> None:
     with pytest.raises(FieldConflict, match="autoscaler"):
         world.run()
     assert world.run(force_conflicts=True)["ready"]
+
+
+def test_a_first_run_that_is_killed_after_each_write_is_caught_up_with(world: World) -> None:
+    """Each run goes on where the last one was killed, so it is killed in the state that a first run would be."""
+    written: list[str] = []
+    for _run in range(10):
+        with contextlib.suppress(Killed):
+            world.run(killed_after=1)
+            break
+        written += world.writes()
+    assert len(written) == len(set(written)) == 4, written
+    assert len(world.writes()) == 1
+    assert not world.run()["changed"]
+    assert world.writes() == []
 
 
 def test_absent_and_present_again(world: World) -> None:

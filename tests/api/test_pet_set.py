@@ -27,7 +27,7 @@ from ansible_collections.stateful.petset.tests.unit.fakes.module import FakeModu
 from ansible_collections.stateful.petset.tests.unit.fakes.pets import AGENT_FILES, BOOT_FILES, server_uuid, spec_with
 
 from tests.api.cluster import ADMIN_TOKEN, Cluster
-from tests.api.conftest import client_for
+from tests.api.conftest import Killed, client_for, dying_client
 
 pytestmark = pytest.mark.api
 
@@ -141,11 +141,22 @@ class World:
             wanted = {**common, "volumeName": volume, "resources": {"requests": {"storage": "10Gi"}}}
             self.api.request("POST", self.path("persistentvolumeclaims"), {"metadata": {"name": claim}, "spec": wanted})
 
-    def run(self, *, check: bool = False, **options: Any) -> dict[str, Any]:
+    def run(
+        self, *, check: bool = False, killed_after: int | None = None, patience_s: float = 6.0, **options: Any
+    ) -> dict[str, Any]:
+        """``killed_after``: so many writes; the run ends in Killed if it has more to write.
+
+        ``patience_s``: how long it tries to get its first answer.
+        """
         given = {"set": "mysql", "namespace": self.namespace, "image": "mysql:8.4", "boot_files": BOOT_FILES}
         given["agent_files"] = AGENT_FILES
         module = FakeModule(checked(pet_set.argument_spec(), {**given, "wait_timeout": 60, **options}), check, True)
-        self.client = client_for(self.api, ADMIN_TOKEN)
+        alive = killed_after is None
+        self.client = (
+            client_for(self.api, ADMIN_TOKEN, first_limit_s=patience_s)
+            if alive
+            else dying_client(self.api, killed_after or 0)
+        )
         self._position = self.api.audit_position()
         self.partial = {"changed": False}
         result: dict[str, Any] = {**self.partial, **_pet_set.run_pet_set(module, self.client, self.partial)}
@@ -268,7 +279,7 @@ def test_rp_sts_01_a_set_made_anew_keeps_its_pods(world: World) -> None:
 def test_rp_sts_02_a_broken_roll_out_is_named_and_healed(world: World) -> None:
     world.run()
     with pytest.raises(TimedOut, match="ImagePullBackOff") as problem:
-        world.run(image=BROKEN, wait_timeout=12)
+        world.run(image=BROKEN, wait_timeout=8)
     assert "mysql-1" in str(problem.value)
     pods = world.pods()
     result = world.run(image="mysql:8.4")
@@ -324,9 +335,25 @@ def test_absent_and_present_again(world: World) -> None:
     assert world.api.request("GET", path)["data"] == secret
 
 
+def test_a_first_run_that_is_killed_after_each_write_is_caught_up_with(world: World) -> None:
+    """Each run goes on where the last one was killed, so it is killed in the state that a first run would be."""
+    written: list[str] = []
+    for _run in range(20):
+        with contextlib.suppress(Killed):
+            world.run(killed_after=1)
+            break
+        written += world.writes()
+    assert len(written) == len(set(written)) == 11, written
+    assert len(world.writes()) == 1
+    assert not world.run()["changed"]
+    assert world.writes() == []
+
+
 def test_an_api_server_that_dies_in_the_middle(api: Cluster, world: World) -> None:
     world.run(wait=False)
     api.stop_api()
-    threading.Timer(1.0, api.start_api).start()
-    assert world.run()["ready"]
+    back = threading.Timer(1.0, api.start_api)
+    back.start()
+    assert world.run(patience_s=60.0)["ready"]
+    back.join()
     assert not world.run()["changed"]

@@ -23,7 +23,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._io.kubeauth impor
 from ansible_collections.stateful.petset.plugins.module_utils._io.volumes import Options, run_absent, run_present
 
 from tests.api.cluster import ADMIN_TOKEN, PLAIN_TOKEN, Cluster
-from tests.api.conftest import client_for
+from tests.api.conftest import Killed, client_for, dying_client
 
 pytestmark = pytest.mark.api
 PV, PVC = kinds.PERSISTENT_VOLUME, kinds.PERSISTENT_VOLUME_CLAIM
@@ -522,30 +522,31 @@ def _may_get(world: World, name: str) -> bool:
 # A run that does not come to its end.
 
 
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
 @pytest.mark.parametrize("after", range(5))
 def test_killed_at_each_write_and_run_again(world: World, after: int) -> None:
-    client = client_for(world.api, ADMIN_TOKEN)
-    left = [after]
-    lock = threading.Lock()
-    real = client.transport.send
-
-    def send(method: str, *args: Any) -> Answer:
-        if method != "GET":
-            with lock:
-                if left[0] == 0:
-                    raise Killed
-                left[0] -= 1
-        return real(method, *args)
-
-    client.transport.send = send  # type: ignore[method-assign, assignment]
+    client = dying_client(world.api, after)
     with contextlib.suppress(Killed):
         run_present(client, world.wanted(), Options(wait_s=30.0), {})
     result = world.run()
     assert result["changed"] is (after < 4)
+    assert all(pet["ready"] for pet in result["pets"])
+    assert not world.run()["changed"]
+
+
+def test_rp_ans_04_somebody_else_makes_the_objects_in_between(world: World) -> None:
+    """Nobody has them when the run looks, and all are there when it writes: another run was faster."""
+    client = client_for(world.api, ADMIN_TOKEN)
+    real, lock, others = client.transport.send, threading.Lock(), []
+
+    def send(method: str, *args: Any) -> Answer:
+        with lock:
+            if method != "GET" and not others:
+                others.append(world.run())
+        return real(method, *args)
+
+    client.transport.send = send  # type: ignore[method-assign, assignment]
+    result = run_present(client, world.wanted(), Options(wait_s=30.0), {})
+    assert len(others[0]["audited"]) == 4
     assert all(pet["ready"] for pet in result["pets"])
     assert not world.run()["changed"]
 

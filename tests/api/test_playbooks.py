@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,9 +22,11 @@ import yaml
 from tests.api.cluster import PLAIN_TOKEN, Cluster
 from tests.api.test_pet_set import Kubelet
 
-pytestmark = pytest.mark.api
+pytestmark = [pytest.mark.api, pytest.mark.playbooks]
 
 ROOT = Path(__file__).resolve().parents[2]
+# Which task a write is of; the rest is the set's.
+WRITTEN_BY = {r" persistentvolume": "volumes", r" mysql-(haproxy|proxy|stats)$": "proxies"}
 PASSWORD = 'it\'s "100%" $ecret\\ ünd'
 
 
@@ -37,6 +40,10 @@ class Site:
         self.kubeconfig = api.kubeconfig()
         self.output = ""
         self.writes: list[str] = []
+
+    def written(self, position: int) -> list[str]:
+        """What was really written since then."""
+        return [line for line in self.api.audited_writes(position) if "(dry run)" not in line]
 
     def play(self, name: str, *options: str, fails: bool = False, **variables: Any) -> dict[str, int]:
         given: Mapping[str, Any] = {
@@ -84,7 +91,29 @@ def site(api: Cluster, namespace: str, tmp_path: Path) -> Iterator[Site]:
     kubelet.stop()
 
 
-def test_the_way_of_a_set(site: Site) -> None:
+def grant_rights(api: Cluster, namespace: str) -> str:
+    """Apply the manifests that the collection ships, for a namespace; the token of their account."""
+    text = (ROOT / "roles/petset/files/rights.yml").read_text().replace("mysql-pets", namespace)
+    places = {
+        "ServiceAccount": f"/api/v1/namespaces/{namespace}/serviceaccounts",
+        **{
+            kind: f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/{kind.lower()}s"
+            for kind in ("Role", "RoleBinding")
+        },
+        **{
+            kind: f"/apis/rbac.authorization.k8s.io/v1/{kind.lower()}s"
+            for kind in ("ClusterRole", "ClusterRoleBinding")
+        },
+    }
+    for manifest in yaml.safe_load(text)["items"]:
+        api.request("POST", places[manifest["kind"]], manifest)
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    answer = api.request("POST", f"{places['ServiceAccount']}/petset-deployer/token", asked)
+    return str(answer["status"]["token"])
+
+
+def test_the_way_of_a_set_with_the_rights_that_are_shipped(site: Site) -> None:
+    site.kubeconfig = site.api.kubeconfig(grant_rights(site.api, site.namespace), name=f"{site.namespace}-deployer")
     options = ("--diff", "-vvv")
     # Check mode on an empty cluster writes nothing and says that all would be made.
     recap = site.play("site", "--check", *options)
@@ -95,13 +124,14 @@ def test_the_way_of_a_set(site: Site) -> None:
     shown = site.output
     recap = site.play("site", *options)
     assert recap["changed"] > 0
+    assert any("statefulsets" in line for line in site.writes)
     shown += site.output
     for second in (options, ("--check", *options)):
         recap = site.play("site", *second)
         assert recap["changed"] == 0, site.output
         assert site.writes == []
         shown += site.output
-    site.play("status")
+    site.play("status", petset_status_must_be_ready=True)
     assert re.search(r"ORDINAL +PET +STATE", site.output)
     assert re.search(r"mysql-1 +ready", site.output)
     assert len(re.findall(r"mysql-haproxy-[-a-z0-9]+ +ready", site.output)) == 2
@@ -112,7 +142,8 @@ def test_the_way_of_a_set(site: Site) -> None:
     shown += site.output
     # The playbook is run again with more pets: volumes first, then the count.
     assert site.play("site", *options, petset_replicas=3)["changed"] > 0
-    recap = site.play("site", fails=True, petset_replicas=2)
+    shown += site.output
+    site.play("site", fails=True, petset_replicas=2)
     assert "it has 3 pets, 2 are wanted" in site.output
     assert site.writes == []
     recap = site.play("teardown", petset_replicas=3)
@@ -125,6 +156,9 @@ def test_the_way_of_a_set(site: Site) -> None:
     assert PASSWORD not in shown
     assert json.dumps(PASSWORD)[1:-1] not in shown
     site.play("site", petset_replicas=3)
+    pets = ["mysql-0", "mysql-1", "mysql-2"]
+    assert site.play("teardown", petset_replicas=3, petset_confirm_absent=pets)["changed"] > 0
+    assert site.api.request("GET", f"/api/v1/namespaces/{site.namespace}/persistentvolumeclaims")["items"] == []
 
 
 def test_replication_that_cannot_be_known_yet(site: Site) -> None:
@@ -139,15 +173,12 @@ def test_replication_that_cannot_be_known_yet(site: Site) -> None:
     site.play("site")
     site.play("site", "--check", "-v", petset_replication=True)
     assert "cannot be known yet: mysql-0 does not answer" in site.output
-    site.play("status", petset_replication=True)
+    site.play("status", petset_replication=True, petset_status_format="json")
+    assert '"judgement"' in site.output
+    site.play("status", fails=True, petset_replication=True, petset_status_must_be_ready=True)
     assert "replication: uncertain" in site.output
     assert "mysql-1 could not be asked" in site.output
     assert f"{site.namespace}/mysql: uncertain" in site.output
-    site.play("status", petset_replication=True, petset_status_format="json")
-    assert '"judgement"' in site.output
-    site.play("status", petset_status_must_be_ready=True)
-    site.play("status", fails=True, petset_replication=True, petset_status_must_be_ready=True)
-    assert "uncertain" in site.output
 
 
 @pytest.mark.parametrize(
@@ -177,88 +208,46 @@ def test_bad_input_is_refused_before_anything_is_written(site: Site, variables: 
     assert site.writes == []
 
 
-def play_and_kill(site: Site, folder: Path, at: int, after_s: float) -> tuple[int, dict[str, Any] | None]:
-    """Run the site playbook as the last ``play`` did, killed with all its children at a task of choice."""
-    watch = folder / "watch.jsonl"
-    watch.unlink(missing_ok=True)
-    done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", site.inventory, "stateful.petset.site"],
-        cwd=folder,
-        env={
-            **os.environ,
-            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "callback"),
-            "ANSIBLE_CALLBACKS_ENABLED": "petset_watch",
-            "PETSET_WATCH_FILE": str(watch),
-            "PETSET_KILL_AT": str(at),
-            "PETSET_KILL_AFTER_S": str(after_s),
-        },
-        capture_output=True,
-        check=False,
-        timeout=300,
+def play_and_kill(site: Site, after: int) -> list[str]:
+    """Run the site playbook as the last ``play`` did, killed with all its children as soon as it has written so often.
+
+    What it had written by then, or nothing when it came to its end before.
+    """
+    position = site.api.audit_position()
+    program = Path(sys.executable).with_name("ansible-playbook")
+    with subprocess.Popen(
+        [program, "-i", site.inventory, "stateful.petset.site"],
+        cwd=site.inventory.parent,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
-    )
-    lines = [json.loads(line) for line in watch.read_text().splitlines()]
-    return done.returncode, next((line for line in lines if "kill" in line), None)
+    ) as run:
+        while run.poll() is None:
+            if len(site.written(position)) >= after:
+                os.killpg(run.pid, signal.SIGKILL)
+                run.wait()
+                return site.written(position)
+            time.sleep(0.01)
+    return []
 
 
-def test_a_first_run_that_is_killed_anywhere_is_caught_up_with(site: Site, tmp_path: Path) -> None:
-    """Each run goes on where the last one was killed, so it is killed in the state that a first run would be."""
+def test_a_first_run_that_is_killed_anywhere_is_caught_up_with(site: Site) -> None:
+    """Each run goes on where the last one was killed, so it is killed in the state that a first run would be.
+
+    That a module may be killed at each single one of its writes is tested beside the module.
+    """
     site.play("site", "--check")
-    killed: list[tuple[str, float]] = []
-    moments = {
-        "pet_volume": [0.0, 0.5, 0.7, 0.9],
-        "pet_set": [0.0, 0.5, 0.7, 0.9, 1.1, 1.4],
-        "pet_proxy": [0.0, 0.7, 1.0],
-    }
-    for at in range(1, 10):
-        _status, kill = play_and_kill(site, tmp_path, at, 0.0)
-        if kill is None:
+    last: list[str] = []
+    for _run in range(15):
+        written = play_and_kill(site, 3)
+        if not written:
             break
-        for after_s in moments[kill["action"]][1:]:
-            status, again = play_and_kill(site, tmp_path, at, after_s)
-            if again is None:  # all was done by now, so the task was not run any more
-                break
-            if status == -signal.SIGKILL:
-                killed.append((again["task"], after_s))
-    names = {task.rpartition(" : ")[2] for task, _after_s in killed}
-    assert names == {"Volumes and claims of the pets", "The set of pets", "The proxies"}
-    site.play("site")
+        last.append(written[-1])
+    killed_in = {next((task for sign, task in WRITTEN_BY.items() if re.search(sign, line)), "the set") for line in last}
+    assert killed_in == {"volumes", "the set", "proxies"}, last
     assert site.play("site")["changed"] == 0
     assert site.writes == []
-
-
-def grant_rights(api: Cluster, namespace: str) -> str:
-    """Apply the manifests that the collection ships, for a namespace; the token of their account."""
-    text = (ROOT / "roles/petset/files/rights.yml").read_text().replace("mysql-pets", namespace)
-    places = {
-        "ServiceAccount": f"/api/v1/namespaces/{namespace}/serviceaccounts",
-        **{
-            kind: f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/{kind.lower()}s"
-            for kind in ("Role", "RoleBinding")
-        },
-        **{
-            kind: f"/apis/rbac.authorization.k8s.io/v1/{kind.lower()}s"
-            for kind in ("ClusterRole", "ClusterRoleBinding")
-        },
-    }
-    for manifest in yaml.safe_load(text)["items"]:
-        api.request("POST", places[manifest["kind"]], manifest)
-    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    answer = api.request("POST", f"{places['ServiceAccount']}/petset-deployer/token", asked)
-    return str(answer["status"]["token"])
-
-
-def test_the_rights_that_are_shipped_are_enough(site: Site) -> None:
-    site.kubeconfig = site.api.kubeconfig(grant_rights(site.api, site.namespace), name=f"{site.namespace}-deployer")
-    assert site.play("site", "--check")["failed"] == 0
-    assert site.play("site")["changed"] > 0
-    assert site.play("site")["changed"] == 0
-    assert site.writes == []
-    site.play("status")
-    assert re.search(r"mysql-1 +ready", site.output)
-    assert site.play("site", petset_replicas=3)["changed"] > 0
-    pets = ["mysql-0", "mysql-1", "mysql-2"]
-    assert site.play("teardown", petset_replicas=3, petset_confirm_absent=pets)["changed"] > 0
 
 
 def test_a_right_that_is_missing_is_named(site: Site) -> None:

@@ -304,3 +304,31 @@ def test_rp_nfs_09_in_use(remote: Remote) -> None:
         assert PET in result["etab"]
     finally:
         remote.lab.ssh("node-1", f"kill {pid}")
+
+
+@pytest.mark.usefixtures("withdrawn")
+def test_rp_vol_07_the_server_gives_the_directory_to_the_pet(remote: Remote) -> None:
+    """Owner and mode are made on the server, so no pod has to change them, and root of a node is nobody special."""
+    address = remote.lab.state.plan.machine("node-1").ip
+    squash = ["rw", "all_squash", "anonuid=999", "anongid=999"]
+    one = {"path": PET, "create": True, "options": squash, "clients": [{"client": address}]}
+    owned = {"name": "petset-exports-test", "exports": [{**one, "owner": "999", "group": "999", "mode": "0750"}]}
+    (made,) = remote.here(owned)
+    assert made["modes"] == {PET: "999:999 0750"}, made
+    assert mount(remote, PET, "/mnt/petset-a").rc == 0
+    for user in ("999", "0"):
+        write = f"exec setpriv --reuid={user} --regid={user} --clear-groups sh -c 'echo x > /mnt/petset-a/by-{user}'"
+        assert remote.lab.ssh("node-1", write).rc == 0
+    told = remote.lab.ssh("nfs", f"stat -c %u:%g {PET}/by-999 {PET}/by-0")
+    assert told.stdout.split() == ["999:999"] * 2
+    refused = remote.lab.ssh("node-1", "chown 0:0 /mnt/petset-a /mnt/petset-a/by-0")
+    assert refused.rc != 0
+    assert "Operation not permitted" in refused.stderr
+    # Somebody took the directory away from the pet: it is said, and mended where the owner was given.
+    taken = f"chown 0:0 {PET}"
+    unowned = {"name": "petset-exports-test", "exports": [one], "before": [taken]}
+    warned, mended, settled = remote.here(unowned, owned, owned)
+    assert f"{PET} belongs to 0, but requests of {address} act as 999" in warned["warnings"], warned
+    assert mended["plan"] == [f"set {PET} to 999:999 0750 (it is 0:0 0750)"], mended
+    assert mended["modes"] == {PET: "999:999 0750"}
+    assert settled["changed"] is False, settled["plan"]

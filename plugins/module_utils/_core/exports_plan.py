@@ -141,7 +141,7 @@ def plan_exports(desired: Desired, snapshot: Snapshot, *, check_mode: bool = Fal
         refusals += refuse_clients(export, desired, facts)
     if not desired.withdraw_in_use:
         refusals += refuse_in_use(own, new_own, snapshot)
-    if not snapshot.has_exportfs and not check_mode:
+    if not snapshot.has_exportfs and not check_mode and not _is_idle_withdrawal(desired, snapshot):
         refusals.append("exportfs is not installed; install nfs-kernel-server (Debian) or nfs-utils (RedHat)")
     if refusals:
         raise _refused(desired, refusals)
@@ -155,6 +155,11 @@ def plan_exports(desired: Desired, snapshot: Snapshot, *, check_mode: bool = Fal
         hosts=facts.hosts,
         diff=tuple(_diff(desired, snapshot, before, after, steps)),
     )
+
+
+def _is_idle_withdrawal(desired: Desired, snapshot: Snapshot) -> bool:
+    """Whether exports are only taken back on a machine that serves none: without exportfs files are all there is."""
+    return not desired.exports and not snapshot.has_exportfs and not snapshot.running
 
 
 def _refused(desired: Desired, refusals: Sequence[str]) -> Refused:
@@ -219,7 +224,7 @@ def _plan_steps(
         reason = "the drop-in is removed" if after is None else "the drop-in changes"
     else:
         reason = "; ".join(differences(ours, _withdrawn(own, table, snapshot.facts), known, snapshot.facts.hosts)[:1])
-    if reason:
+    if reason and not _is_idle_withdrawal(desired, snapshot):
         steps.append(Reexport(reason))
     names = _unknown_names(ours, known, snapshot) if snapshot.running else ()
     if names:
@@ -332,7 +337,7 @@ def _warnings(desired: Desired, snapshot: Snapshot, table: Table, own: ParsedFil
         warnings += _owner_warnings(export, fact)
     if not own.complete:
         warnings.append(f"{desired.file} was broken by hand and is written anew")
-    if not snapshot.has_exportfs:
+    if not snapshot.has_exportfs and desired.exports:
         warnings.append("exportfs is not installed yet")
     if new_own.entries and not snapshot.running:
         warnings.append("the kernel's NFS server does not run; nothing is served yet")

@@ -210,3 +210,25 @@ def test_missing_own_programs_are_named(tmp_path: Path) -> None:
     (tmp_path / "kubectl").chmod(0o644)
     with pytest.raises(LabError, match="lacks kubectl, kube-proxy"):
         gobuild.ensure_kubernetes(bin_dir=tmp_path)
+
+
+def test_api_programs_are_the_labs_own_where_it_has_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Another release is not built whole for its API server, and one that was built whole is not built again."""
+    monkeypatch.setenv("PETSET_LAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(gobuild, "observe_go_version", lambda: "go1.26.8")
+    built: list[tuple[str, tuple[str, ...]]] = []
+
+    def build(_partial: Path, version: str, programs: tuple[str, ...]) -> None:
+        built.append((version, programs))
+
+    monkeypatch.setattr(gobuild, "_build_kubernetes", build)
+    gobuild.ensure_api_programs("1.37")
+    gobuild.ensure_api_programs("v1.37.2")
+    gobuild.ensure_api_programs()
+    whole = gobuild.ensure_kubernetes("1.33").folder
+    assert gobuild.ensure_api_programs("1.33") == whole
+    assert built == [
+        ("v1.37.2", gobuild.API_PROGRAMS),
+        (gobuild.KUBERNETES_PATCHES[gobuild.DEFAULT_MINOR], gobuild.KUBE_PROGRAMS),
+        ("v1.33.13", gobuild.KUBE_PROGRAMS),
+    ]

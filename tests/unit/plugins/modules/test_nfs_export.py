@@ -125,6 +125,19 @@ def test_check_mode_without_packages(root: Path) -> None:
     assert "exportfs is not installed yet" in warnings
 
 
+def test_withdrawing_on_a_machine_without_packages(root: Path) -> None:
+    (root / "proc/fs/nfsd/threads").unlink()
+    never, warnings = call(root, io=server(root, None), name="mysql", state="absent")
+    assert (never.failed, never.result["changed"], warnings) == (False, False, [])
+    (root / OWN[1:]).write_text("/srv/a 192.0.2.0/24(rw)\n")
+    told, _warnings = call(root, check_mode=True, io=server(root, None), name="mysql", state="absent")
+    done, _warnings = call(root, io=server(root, None), name="mysql", state="absent")
+    assert told.result["plan"] == done.result["plan"] == [f"remove {OWN}; the exported data stay"]
+    assert not (root / OWN[1:]).exists()
+    again, _warnings = call(root, io=server(root, None), name="mysql", state="absent")
+    assert not again.result["changed"]
+
+
 @pytest.mark.parametrize("check_mode", [True, False])
 def test_rp_nfs_03_foreign_errors(root: Path, check_mode: bool) -> None:
     (root / "etc/exports").write_text("/srv/z 192.0.2.1(ro, rw)\n")

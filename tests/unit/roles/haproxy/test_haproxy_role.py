@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def task() -> dict[str, Any]:
     return options
 
 
+@cache
 def specs() -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())
     options: dict[str, Any] = loaded["argument_specs"]["main"]["options"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ NOT_IN_THE_ROLE = {
 EMPTY_FOR_NONE = ("", {}, None)
 
 
+@cache
 def load(role: str, name: str) -> Any:
     return yaml.safe_load((ROLES / role / name).read_text())
 

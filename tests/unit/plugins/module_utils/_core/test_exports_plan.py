@@ -403,6 +403,28 @@ def test_without_packages_only_check_mode_has_a_plan() -> None:
     assert any("not installed" in text for text in plan.warnings)
 
 
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_withdrawing_where_nothing_is_served(check_mode: bool) -> None:
+    """The packages were never installed, or are gone: nothing can be exported, so nothing has to be taken back."""
+    bare: dict[str, Any] = {"has_exportfs": False, "running": False}
+    nothing = plan_exports(wanted(state="absent"), there(has_folder=False, **bare), check_mode=check_mode)
+    assert (nothing.steps, nothing.diff, nothing.warnings) == ((), (), ())
+    files = {OWN: "/srv/a 192.0.2.0/24(rw)\n", "/etc/exports": "/srv/z *(ro)\n"}
+    left = plan_exports(wanted(state="absent"), there(files, row(), **bare), check_mode=check_mode)
+    assert left.steps == (RemoveDropIn(OWN, files[OWN].encode()),)
+    two = {OWN: files[OWN] + "/srv/b 192.0.2.0/24(rw)\n"}
+    one = wanted({"path": "/srv/b", "state": "absent"}, purge=False)
+    some = plan_exports(
+        one, there(two, paths={"/srv/b": PathFact("directory", "/srv/b", "ext4")}, **bare), check_mode=check_mode
+    )
+    assert kinds(some) == ["WriteDropIn"]
+
+
+def test_withdrawing_without_exportfs_from_a_server_that_runs_is_refused() -> None:
+    files = {OWN: "/srv/a 192.0.2.0/24(rw)\n"}
+    assert "not installed" in refusal(wanted(state="absent"), there(files, row(), has_exportfs=False))
+
+
 def test_differences_after_applying() -> None:
     plan = plan_exports(wanted({}), there())
     assert differences(plan.expected, (), parse_table(row().encode()), {}) == []
