@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Asks all pets at the same time and tells of each its role, whether it may be written to, its transactions, its lag,
     its channel, semi-synchronous replication, and transactions that only it has. One word says what it all means.
-  - Sends no write and waits for nothing, unless O(compare) asks for more. What could not be asked is told apart from what is certain.
+  - Sends no write and waits for nothing, unless O(compare) asks for more. What could not be asked is told apart from
+    what is certain.
 options:
   set:
     description: Name of the set.
@@ -54,8 +55,8 @@ options:
     default: 10
   compare:
     description:
-      - Compare the rows of all pets as well, as the only way to see a conflicting update. Replication finds a row by its
-        primary key and overwrites it, so two masters that change one row at the same time end with each other's
+      - Compare the rows of all pets as well, as the only way to see a conflicting update. Replication finds a row by
+        its primary key and overwrites it, so two masters that change one row at the same time end with each other's
         values, and nothing stops.
       - Reads every row of every pet that answers, without locks and also while they are written to; what is different
         only because it is on its way is not reported.

@@ -147,11 +147,15 @@ def test_writes_that_are_on_their_way_are_no_difference(masters: tuple[Story, My
 
 def test_what_cannot_be_compared_is_named(masters: tuple[Story, Mysqld, Mysqld]) -> None:
     story, zero, one = masters
+    columns = [f"c{number} TEXT" for number in range(40)]
     zero.sql(
-        "CREATE TABLE d.large (a INT PRIMARY KEY AUTO_INCREMENT, b VARCHAR(200))",
-        "INSERT INTO d.large (b) VALUES (REPEAT('x', 200)), (REPEAT('y', 200))",
-        *["INSERT INTO d.large (b) SELECT b FROM d.large"] * 16,
+        f"CREATE TABLE d.large (a INT PRIMARY KEY AUTO_INCREMENT, {', '.join(columns)})",
+        "INSERT INTO d.large (c1) VALUES ('x'), ('y')",
+        "UPDATE d.large SET " + ", ".join(f"{column.split()[0]} = 'some text'" for column in columns),
+        *[f"INSERT INTO d.large SELECT NULL, {', '.join(c.split()[0] for c in columns)} FROM d.large"] * 14,
     )
+    story.settle(zero, one)
+    zero.sql("ANALYZE TABLE d.large")
     story.settle(zero, one)
     begin = time.monotonic()
     result = compare(story, 1)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 PARTS = 1024
 """Of each table, by the CRC of its primary key."""
@@ -34,19 +34,26 @@ _SHORT = frozenset(
 )
 _BYTES = frozenset("binary varbinary tinyblob blob mediumblob longblob".split())
 
-TABLES = (
-    "SELECT TABLE_SCHEMA AS table_schema, TABLE_NAME AS table_name, DATA_LENGTH AS bytes FROM information_schema.TABLES "
-    f"WHERE TABLE_TYPE = 'BASE TABLE' AND TABLE_SCHEMA NOT IN ({_LEFT_OUT})"
+_ALL = f"NOT IN ({_LEFT_OUT})"
+TABLES = " ".join(
+    [
+        "SELECT TABLE_SCHEMA AS table_schema, TABLE_NAME AS table_name, DATA_LENGTH AS bytes",
+        f"FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND TABLE_SCHEMA {_ALL}",
+    ]
 )
-COLUMNS = (
-    "SELECT TABLE_SCHEMA AS table_schema, TABLE_NAME AS table_name, COLUMN_NAME AS column_name, DATA_TYPE AS kind "
-    f"FROM information_schema.COLUMNS WHERE TABLE_SCHEMA NOT IN ({_LEFT_OUT}) AND EXTRA NOT LIKE '%VIRTUAL GENERATED%' "
-    "ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION"
+COLUMNS = " ".join(
+    [
+        "SELECT TABLE_SCHEMA AS table_schema, TABLE_NAME AS table_name, COLUMN_NAME AS column_name, DATA_TYPE AS kind",
+        f"FROM information_schema.COLUMNS WHERE TABLE_SCHEMA {_ALL} AND EXTRA NOT LIKE '%VIRTUAL GENERATED%'",
+        "ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION",
+    ]
 )
-KEYS = (
-    "SELECT TABLE_SCHEMA AS table_schema, TABLE_NAME AS table_name, COLUMN_NAME AS column_name "
-    f"FROM information_schema.STATISTICS WHERE INDEX_NAME = 'PRIMARY' AND TABLE_SCHEMA NOT IN ({_LEFT_OUT}) "
-    "ORDER BY TABLE_SCHEMA, TABLE_NAME, SEQ_IN_INDEX"
+KEYS = " ".join(
+    [
+        "SELECT TABLE_SCHEMA AS table_schema, TABLE_NAME AS table_name, COLUMN_NAME AS column_name",
+        f"FROM information_schema.STATISTICS WHERE INDEX_NAME = 'PRIMARY' AND TABLE_SCHEMA {_ALL}",
+        "ORDER BY TABLE_SCHEMA, TABLE_NAME, SEQ_IN_INDEX",
+    ]
 )
 
 Row = Mapping[str, Any]
@@ -73,7 +80,7 @@ class Difference:
 
     table: str
     groups: tuple[tuple[str, ...], ...]
-    rows: Optional[int] = None
+    rows: int | None = None
     keys: tuple[str, ...] = ()
     what: str = ""
 
@@ -165,20 +172,15 @@ def common_tables(pets: Mapping[str, Mapping[Name, Table]]) -> list[tuple[Name, 
 
 def parts_statement(name: Name, table: Table, only: Iterable[int] = ()) -> str:
     """Count and sum of each part; of some parts only when any are named."""
-    where = _where(table, only)
-    return (
-        f"SELECT {_part(table)} AS part, COUNT(*) AS row_count, SUM({_hash(table)}) AS hash_sum "
-        f"FROM {_quoted(*name)}{where} GROUP BY part"
-    )
+    wanted = f"{_part(table)} AS part, COUNT(*) AS row_count, SUM({_hash(table)}) AS hash_sum"
+    return " ".join(["SELECT", wanted, "FROM", f"{_quoted(*name)}{_where(table, only)}", "GROUP BY part"])
 
 
 def rows_statement(name: Name, table: Table, only: Iterable[int], limit: int) -> str:
     """Primary key and hash of each row of some parts."""
     key = ", ', ', ".join(_shown(column, kind) for column, kind in _key(table))
-    return (
-        f"SELECT CONCAT({key}) AS row_key, {_hash(table)} AS row_hash "
-        f"FROM {_quoted(*name)}{_where(table, only)} LIMIT {int(limit)}"
-    )
+    wanted = f"CONCAT({key}) AS row_key, {_hash(table)} AS row_hash"
+    return " ".join(["SELECT", wanted, "FROM", f"{_quoted(*name)}{_where(table, only)}", f"LIMIT {int(limit)}"])
 
 
 def parse_parts(rows: Iterable[Row]) -> dict[int, Part]:
@@ -195,8 +197,8 @@ class Watch:
     """One table over several looks: which of its parts are equal, differ for good, or still move."""
 
     def __init__(self) -> None:
-        self.seen: dict[int, tuple[tuple[Optional[Part], ...], int]] = {}
-        self.settled: dict[int, tuple[Optional[Part], ...]] = {}
+        self.seen: dict[int, tuple[tuple[Part | None, ...], int]] = {}
+        self.settled: dict[int, tuple[Part | None, ...]] = {}
         self.first = True
 
     def look(self, pets: Sequence[Parts]) -> None:
