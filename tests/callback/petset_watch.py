@@ -2,7 +2,8 @@
 """Writes down what a playbook's tasks did, and kills ansible-playbook with all its children at a task of choice.
 
 PETSET_WATCH_FILE: a line of JSON for each result. PETSET_KILL_AT: number of the task, from 1, that is not lived to see,
-counted over those that do something; PETSET_KILL_AFTER_S: or only lived to see for so long.
+counted over those that do something; or PETSET_KILL_TASKS: a JSON list of pairs of a play and a task, the first
+of which that begins is that task. PETSET_KILL_AFTER_S: or only lived to see for so long.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class CallbackModule(CallbackBase):
         self.count = 0
         self.play = ""
         self.at = int(os.environ.get("PETSET_KILL_AT", "0"))
+        self.tasks = [tuple(pair) for pair in json.loads(os.environ.get("PETSET_KILL_TASKS", "[]"))]
+        self.is_over = False
         self.after_s = float(os.environ.get("PETSET_KILL_AFTER_S", "0"))
 
     def write(self, **line: Any) -> None:
@@ -52,8 +55,9 @@ class CallbackModule(CallbackBase):
         if action in TALK:
             return
         self.count += 1
-        if self.count != self.at:
+        if self.is_over or (self.count != self.at and (self.play, task.get_name()) not in self.tasks):
             return
+        self.is_over = True
         self.write(kill=self.count, task=task.get_name(), action=action, after_s=self.after_s)
         if self.after_s:
             threading.Timer(self.after_s, self.kill).start()
