@@ -58,7 +58,7 @@ class CallbackModule(CallbackBase):
         if self.is_over or (self.count != self.at and (self.play, task.get_name()) not in self.tasks):
             return
         self.is_over = True
-        self.write(kill=self.count, task=task.get_name(), action=action, after_s=self.after_s)
+        self.write(kill=self.count, play=self.play, task=task.get_name(), action=action, after_s=self.after_s)
         if self.after_s:
             threading.Timer(self.after_s, self.kill).start()
         else:

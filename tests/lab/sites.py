@@ -223,7 +223,7 @@ class Processes:
 
 
 def secrets_of(lab: Lab, namespace: str) -> dict[str, str]:
-    """All that is secret in the namespace's Secrets, by the name of its key; of a private key a line from its middle."""
+    """All that is secret in the namespace's Secrets, by the name of its key; of a private key one line."""
     found = {}
     for one in lab.get("secrets", "-n", namespace)["items"]:
         for key, value in one["data"].items():

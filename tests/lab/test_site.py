@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -106,7 +105,8 @@ def foreseeable(play: Play) -> list[tuple[Any, ...]]:
 
 def test_check_mode_on_an_empty_cluster_tells_the_changes_of_the_real_runs(runs: Runs) -> None:
     assert runs.foretold.writes == []
-    assert foreseeable(runs.foretold) == foreseeable(runs.half) + foreseeable(runs.made)
+    # Each run begins with what it would do to the set and to the proxies.
+    assert sorted(foreseeable(runs.foretold)) == sorted(foreseeable(runs.half) + foreseeable(runs.made))
     recorded = [action for *_where, actions in runs.half.changes for action in actions if action.startswith(RECORD)]
     assert len(recorded) <= 2
     actions = [action for *_where, actions in runs.foretold.changes for action in actions]
@@ -118,7 +118,7 @@ def test_check_mode_on_a_half_built_cluster_tells_the_changes_to_the_last_statem
     """Volumes and the set are there and the pets answer, so nothing is left that cannot be known."""
     assert runs.foretold_rest.writes == []
     assert runs.foretold_rest.changes == runs.made.changes
-    tasks = [task.rpartition(" : ")[2] for _host, _play, task, _actions in runs.made.changes]
+    tasks = [task.rpartition(" : ")[2] for _host, play, task, _actions in runs.made.changes if "Check" not in play]
     assert tasks == ["Replication between the pets", "The proxies"]
     actions = [action for *_where, actions in runs.made.changes for action in actions]
     assert sum(action.count("CHANGE REPLICATION SOURCE TO") for action in actions) == 2, actions
@@ -201,10 +201,10 @@ def test_no_secret_was_seen(runs: Runs, site: Site) -> None:
 
 
 def test_a_secret_would_have_been_seen() -> None:
-    texts = {f"text {number}": f"...{form}..." for number, form in enumerate(
-        ["it's \"100%\"", "it\\'s \\\"100%\\\"", "it%27s%20%22100%25%22", "aXQncyAiMTAwJSI=", "it''s \"100%\"", "no secret"]
-    )}  # fmt: skip
-    assert find_secrets({"password": 'it\'s "100%"'}, texts) == [f"password in text {number}" for number in range(5)]
+    secret = 'it\'s "100%"'
+    seen = ['it\'s "100%"', 'it\'s \\"100%\\"', "it%27s%20%22100%25%22", "aXQncyAiMTAwJSI=", "it''s \"100%\""]
+    texts = {f"text {number}": f"...{form}..." for number, form in enumerate([*seen, "no secret"])}
+    assert find_secrets({"password": secret}, texts) == [f"password in text {number}" for number in range(len(seen))]
 
 
 def test_teardown_with_the_same_rights_leaves_the_data(runs: Runs, site: Site) -> None:

@@ -3,8 +3,8 @@
 
 Usage: python -m tests.lab.traffic fill|conflict|readers
 
-The settings of ``World.settings`` come as a line of JSON on standard input; what is found goes to standard output as one
-line of JSON.
+The settings of ``World.settings`` come as a line of JSON on standard input; what is found goes to standard output, as
+one line of JSON.
 """
 
 from __future__ import annotations
