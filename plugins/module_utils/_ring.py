@@ -26,6 +26,7 @@ from ._core.ring import MAX_PASSWORD_BYTES, SECRET_KEY, LeaseView, Mode, PetStat
 from ._core.ring_judge import RingJudgement, Word, judge_ring, render_ring_table
 from ._core.ring_plan import Kind, RingPlan, RingStep, channel_settings, hash_password, plan_ring
 from ._io.clock import Deadline
+from ._io.compare import compare_pets
 from ._io.kube import KubeClient
 from ._io.mysql import HAS_PYMYSQL, PYMYSQL_IMPORT_ERROR, Connector, PetGone, Pets, port_forward_connector
 from ._io.wait import Judgement, wait_until
@@ -58,8 +59,8 @@ class RingWish:
 def parse_wish(params: Mapping[str, Any]) -> RingWish:
     """InvalidInput: names the option, the value and what is allowed."""
     spec = parse_identity({**params, "claim_template": "db", "client_service": {"enabled": False}})
-    for option, least in (("clone_threshold", 0), ("lag_limit", 1)):
-        if params[option] < least:
+    for option, least in (("clone_threshold", 0), ("lag_limit", 1), ("compare_limit", 1)):
+        if params.get(option, least) < least:
             raise InvalidInput(option, params[option], "too small", f"a whole number from {least} on")
     return RingWish(
         spec,
@@ -373,9 +374,24 @@ def run_mysql_ring_info(
         return {**_unknown(None), "exists": False}
     work = _open(module, client, wish, target, connect, adapt, info=True)
     try:
-        return {"changed": False, "exists": True, **_render(work.look())}
+        look = work.look()
+        result: dict[str, Any] = {"changed": False, "exists": True}
+        if module.params["compare"]:
+            result["comparison"] = _compare(work, look)
+        elif wish.mode is Mode.SPREAD and len(work.ring.master_pets) > 1:
+            look.judged.notes.append("whether all pets hold the same rows was not asked for (compare)")
+        return {**result, **_render(look)}
     finally:
         work.pets.close()
+
+
+def _compare(work: _Work, look: _Look) -> dict[str, Any]:
+    """Compare the rows of the pets that answer; what is found becomes part of the judgement."""
+    up = [pet for pet in work.ring.pets if isinstance(look.states.get(pet.name), PetState)]
+    compared = compare_pets(up, work.pets.connector, work.module.params["compare_limit"], work.client.clock)
+    look.judged.broken += [one.describe() for one in compared.different]
+    look.judged.uncertain += compared.not_compared
+    return compared.as_dict()
 
 
 def _unknown(problem: ApiError | None) -> dict[str, Any]:

@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Asks all pets at the same time and tells of each its role, whether it may be written to, its transactions, its lag,
     its channel, semi-synchronous replication, and transactions that only it has. One word says what it all means.
-  - Sends no write and waits for nothing. What could not be asked is told apart from what is certain.
+  - Sends no write and waits for nothing, unless O(compare) asks for more. What could not be asked is told apart from
+    what is certain.
 options:
   set:
     description: Name of the set.
@@ -52,6 +53,23 @@ options:
     description: Seconds that a pet may lag behind before it is called degraded.
     type: int
     default: 10
+  compare:
+    description:
+      - Compare the rows of all pets as well, as the only way to see a conflicting update. Replication finds a row by
+        its primary key and overwrites it, so two masters that change one row at the same time end with each other's
+        values, and nothing stops.
+      - Reads every row of every pet that answers, without locks and also while they are written to; what is different
+        only because it is on its way is not reported.
+      - Tables that differ are named, with the primary keys of some of the rows.
+      - Schemas of the server and the schema C(petset) are left out, and so are columns that are VIRTUAL.
+    type: bool
+    default: false
+  compare_limit:
+    description:
+      - Seconds that O(compare) may take. Small tables come first; those for which there is no time are named, and the
+        judgement is V(uncertain).
+    type: int
+    default: 60
   passwords_secret:
     description: Name of the Secret with the passwords. C(<set>-secret) when it is not given.
     type: str
@@ -75,6 +93,15 @@ EXAMPLES = r"""
   stateful.petset.mysql_ring_info:
     set: mysql
   register: ring
+
+- name: Look whether all pets hold the same rows
+  stateful.petset.mysql_ring_info:
+    set: mysql
+    mode: spread
+    compare: true
+    compare_limit: 300
+  register: compared
+  failed_when: compared.judgement.word != 'healthy'
 
 - name: Show it as a table
   ansible.builtin.debug:
@@ -173,6 +200,40 @@ judgement:
       description: What is worth to know and wrong with nothing.
       type: list
       elements: str
+comparison:
+  description: What comparing the rows came to.
+  type: dict
+  returned: with O(compare), when the set is there
+  contains:
+    tables:
+      description: Number of tables that were compared.
+      type: int
+    different:
+      description: Tables that differ.
+      type: list
+      elements: dict
+      contains:
+        table:
+          description: Schema and name.
+          type: str
+        pets:
+          description: Lists of pets that agree among themselves.
+          type: list
+          elements: list
+        rows:
+          description: Number of rows that differ, when it is known.
+          type: int
+        keys:
+          description: Primary keys of some of them.
+          type: list
+          elements: str
+        text:
+          description: The same as a sentence.
+          type: str
+    not_compared:
+      description: What could not be compared, and why.
+      type: list
+      elements: str
 summary:
   description: The word and its reasons in one line.
   type: str
@@ -204,6 +265,8 @@ def argument_spec() -> dict[str, Any]:
         mode={"type": "str", "choices": ["single_writer", "spread"], "default": "single_writer"},
         clone_threshold={"type": "int", "default": 1024},
         lag_limit={"type": "int", "default": 10},
+        compare={"type": "bool", "default": False},
+        compare_limit={"type": "int", "default": 60},
         passwords_secret={"type": "str", "no_log": False},
         tls_secret={"type": "str", "no_log": False},
     )

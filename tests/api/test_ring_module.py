@@ -222,6 +222,30 @@ def test_the_way_of_a_ring(site: Site) -> None:
     assert {ADMIN_PASSWORD, REPLICATION_PASSWORD} <= site.module.no_log_values
 
 
+def test_rows_are_compared_when_it_is_asked_for(site: Site) -> None:
+    site.prepare()
+    site.run(mode="spread")
+    zero, one = site.rig.pets
+    for pet in (zero, one):
+        pet.sql("SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF")
+    zero.sql("CREATE DATABASE d", "CREATE TABLE d.stock (item INT PRIMARY KEY)")
+    plain = site.run(info=True, mode="spread")
+    assert "comparison" not in plain
+    assert any("was not asked for" in note for note in plain["judgement"]["notes"])
+    result = site.run(info=True, mode="spread", compare=True)
+    assert result["comparison"] == {"tables": 1, "different": [], "not_compared": []}
+    one.sql("SET sql_log_bin = 0", "INSERT INTO d.stock VALUES (3)")
+    result = site.run(info=True, mode="spread", compare=True)
+    text = "table d.stock differs between mysql-0 and mysql-1 in 1 row, by primary key: 3"
+    assert result["judgement"]["word"] == "broken"
+    assert text in result["judgement"]["certain"]
+    assert f"  certain: {text}" in result["table"]
+    assert result["comparison"]["different"][0]["pets"] == [["mysql-0"], ["mysql-1"]]
+    one.stop()
+    result = site.run(info=True, mode="spread", compare=True)
+    assert "rows were not compared: fewer than two pets answer" in result["judgement"]["uncertain"]
+
+
 def test_a_secret_that_cannot_be_is_refused(site: Site) -> None:
     site.prepare()
     path = f"/api/v1/namespaces/{site.namespace}/secrets/mysql-secret"

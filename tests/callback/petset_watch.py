@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes down what a playbook's tasks did: a line of JSON for each result, into the file PETSET_WATCH_FILE."""
+"""Writes down what a playbook's tasks did, and kills ansible-playbook with all its children at a task of choice.
+
+PETSET_WATCH_FILE: a line of JSON for each result. PETSET_KILL_AT: number of the task, from 1, that is not lived to see,
+counted over those that do something; or PETSET_KILL_TASKS: a JSON list of pairs of a play and a task, the first
+of which that begins is that task. PETSET_KILL_AFTER_S: or only lived to see for so long.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
@@ -13,8 +20,12 @@ DOCUMENTATION = """
 name: petset_watch
 type: notification
 short_description: For the tests of this collection
-description: Writes down what tasks did.
+description: Writes down what tasks did; kills the run at a task of choice.
 """
+
+# They change nothing anywhere, so being killed there is being killed at the task before.
+TALK = set("assert debug fail include_role include_tasks meta set_fact set_stats validate_argument_spec".split())
+TALK |= {"nfs_export_info", "setup", "wait_for"}
 
 
 class CallbackModule(CallbackBase):
@@ -25,7 +36,12 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
+        self.count = 0
         self.play = ""
+        self.at = int(os.environ.get("PETSET_KILL_AT", "0"))
+        self.tasks = [tuple(pair) for pair in json.loads(os.environ.get("PETSET_KILL_TASKS", "[]"))]
+        self.is_over = False
+        self.after_s = float(os.environ.get("PETSET_KILL_AFTER_S", "0"))
 
     def write(self, **line: Any) -> None:
         with open(os.environ["PETSET_WATCH_FILE"], "a") as handle:
@@ -33,6 +49,23 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self.play = play.get_name()
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        action = task.action.rpartition(".")[2]
+        if action in TALK:
+            return
+        self.count += 1
+        if self.is_over or (self.count != self.at and (self.play, task.get_name()) not in self.tasks):
+            return
+        self.is_over = True
+        self.write(kill=self.count, play=self.play, task=task.get_name(), action=action, after_s=self.after_s)
+        if self.after_s:
+            threading.Timer(self.after_s, self.kill).start()
+        else:
+            self.kill()
+
+    def kill(self) -> None:
+        os.killpg(0, signal.SIGKILL)
 
     def result(self, word: str, result: Any) -> None:
         found = result._result

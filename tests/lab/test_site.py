@@ -5,23 +5,31 @@ done, what is done is done once, and no secret is seen.
 
 from __future__ import annotations
 
-import base64
-import json
 import re
-import sys
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
 import pytest
-import yaml
 
 from tests.pets import Pets
 
-from .conftest import ROOT, Lab
+from .conftest import Lab
+from .sites import (
+    ROOT_PASSWORD,
+    Play,
+    Processes,
+    Site,
+    a_site,
+    cluster_texts,
+    find_secrets,
+    journals,
+    pets_of,
+    secrets_of,
+)
 
 pytestmark = pytest.mark.lab
 
@@ -29,136 +37,52 @@ NAMESPACE = "test-site"
 FOLDER = f"/srv/petset/{NAMESPACE}"
 DROP_IN = f"/etc/exports.d/{NAMESPACE}-mysql.exports"
 RECORD = f"record in ConfigMap {NAMESPACE}/mysql-boot that pets "
-ROOT_PASSWORD = 'it\'s "100%" $ecret\\ ünd'
-
-
-@dataclass(frozen=True, slots=True)
-class Play:
-    """A run of a playbook: its output, its exit status, what each task did, and what the API server recorded."""
-
-    output: str
-    rc: int
-    tasks: Sequence[Mapping[str, Any]]
-    requests: Sequence[Mapping[str, Any]]
-
-    @property
-    def changes(self) -> list[tuple[str, str, str, list[str]]]:
-        """Host, play, task and actions of everything that changed or would be changed, in order."""
-        return [(t["host"], t["play"], t["task"], t["actions"] or []) for t in self.tasks if t["changed"]]
-
-    @property
-    def writes(self) -> list[str]:
-        return [f"{r['verb']} {r['uri']}" for r in self.requests if r["verb"] not in ("get", "list", "watch")]
-
-
-class Site:
-    """Runs the collection's playbooks on the lab as somebody who has no more than the rights that it ships."""
-
-    def __init__(self, lab: Lab, folder: Path) -> None:
-        self.lab = lab
-        self.folder = folder
-        self.kubeconfig = lab.cli("kubeconfig", "--deployer", NAMESPACE).stdout.strip()
-        self.plays: list[Play] = []
-
-    def audited(self) -> list[str]:
-        return self.lab.cli("logs", "audit", "-n", "0").stdout.splitlines()
-
-    def play(self, name: str, *options: str, rc: int = 0, **variables: Any) -> Play:
-        watch = self.folder / "watch.jsonl"
-        watch.unlink(missing_ok=True)
-        given = {
-            **yaml.safe_load((ROOT / "lab/site.yml").read_text()),
-            "petset_namespace": NAMESPACE,
-            "petset_create_namespace": False,
-            "petset_kubeconfig": self.kubeconfig,
-            "petset_passwords": {"root": ROOT_PASSWORD},
-            **variables,
-        }
-        extra = self.folder / "variables.json"
-        extra.write_text(json.dumps(given))
-        before = len(self.audited())
-        done = self.lab.run(
-            "env",
-            "ANSIBLE_NOCOLOR=1",
-            f"ANSIBLE_CALLBACK_PLUGINS={ROOT / 'tests' / 'callback'}",
-            "ANSIBLE_CALLBACKS_ENABLED=petset_watch",
-            f"PETSET_WATCH_FILE={watch}",
-            str(Path(sys.executable).with_name("ansible-playbook")),
-            f"--extra-vars=@{extra}",
-            f"stateful.petset.{name}",
-            *options,
-            ok=False,
-            timeout_s=400,
-        )
-        requests = [json.loads(line) for line in self.audited()[before:]]
-        play = Play(
-            done.stdout + done.stderr,
-            done.rc,
-            [task for line in watch.read_text().splitlines() if "outcome" in (task := json.loads(line))],
-            [
-                {
-                    "verb": one["verb"],
-                    "uri": one["requestURI"],
-                    "user": one["user"]["username"],
-                    **one.get("objectRef", {"resource": ""}),
-                }
-                for one in requests
-                if str(one.get("userAgent", "")).startswith("stateful.petset")
-                # Not what runs in pods, nor what others do on the same lab.
-                and one["sourceIPs"] == [self.lab.state.plan.client_ip]
-                and NAMESPACE in one["requestURI"] + one["user"]["username"]
-            ],
-        )
-        self.plays.append(play)
-        assert play.rc == rc, play.output
-        return play
-
-
-def clean(lab: Lab) -> None:
-    """Leave nothing of these tests, also of a run that was killed."""
-    # The data goes as well, so no pet has to end in order.
-    now = ("--force", "--grace-period=0", "--timeout=60s")
-    lab.kubectl("delete", "statefulset,pod", "--all", "-n", NAMESPACE, *now, ok=False)
-    lab.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s")
-    cluster_wide = [f"{kind}/petset-deployer-{NAMESPACE}" for kind in ("clusterrole", "clusterrolebinding")]
-    volumes = [f"persistentvolume/{NAMESPACE}-mysql-{ordinal}" for ordinal in range(2)]
-    lab.kubectl("delete", *cluster_wide, *volumes, "--ignore-not-found", "--timeout=60s")
-    script = f"rm -f {DROP_IN}; if command -v exportfs; then exportfs -ra; fi; rm -rf {FOLDER}"
-    assert lab.ssh("nfs", script).rc == 0
 
 
 @pytest.fixture(scope="module")
 def site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    clean(lab)
-    lab.kubectl("create", "namespace", NAMESPACE)
-    yield Site(lab, tmp_path_factory.mktemp("site"))
-    clean(lab)
+    # Without it the set has a service of its own as long as there are no proxies.
+    with a_site(lab, NAMESPACE, tmp_path_factory.mktemp("site"), petset_client_service={"enabled": False}) as site:
+        yield site
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """Check mode on the empty cluster, the first run, a second one, and check mode after it."""
+    """Check mode on the empty cluster; a run that makes volumes and the set only; check mode on what is half built; the
+    run that makes the rest; a second one, and check mode after it. ``began_s``: when (``time.monotonic``).
+    """
 
     foretold: Play
+    half: Play
+    foretold_rest: Play
     made: Play
     again: Play
     foretold_again: Play
+    began_s: float
 
 
 @pytest.fixture(scope="module")
 def runs(site: Site) -> Runs:
     options = ("--diff", "-vvv")
-    foretold = site.play("site", "--check", *options)
-    left = site.lab.ssh("nfs", f"ls -d {FOLDER} {DROP_IN} 2>/dev/null || true").stdout
-    assert left == "", "check mode has written on the NFS server"
-    return Runs(
-        foretold, site.play("site", *options), site.play("site", *options), site.play("site", "--check", *options)
-    )
+    began_s = time.monotonic()
+    with Processes(site.lab, site.folder):
+        foretold = site.play("site", "--check", *options)
+        left = site.lab.ssh("nfs", f"ls -d {FOLDER} {DROP_IN} 2>/dev/null || true").stdout
+        assert left == "", "check mode has written on the NFS server"
+        return Runs(
+            foretold,
+            site.play("site", *options, petset_replication=False, petset_proxy=False),
+            site.play("site", "--check", *options),
+            site.play("site", *options),
+            site.play("site", *options),
+            site.play("site", "--check", *options),
+            began_s,
+        )
 
 
 @pytest.fixture(scope="module")
 def pets(lab: Lab) -> Pets:
-    return Pets(NAMESPACE, kubectl_argv=(sys.executable, "-m", "lab", "kubectl", "--name", lab.name, "--"))
+    return pets_of(lab, NAMESPACE)
 
 
 def foreseeable(play: Play) -> list[tuple[Any, ...]]:
@@ -179,14 +103,25 @@ def foreseeable(play: Play) -> list[tuple[Any, ...]]:
     return found
 
 
-def test_check_mode_on_an_empty_cluster_tells_the_changes_of_the_real_run(runs: Runs) -> None:
+def test_check_mode_on_an_empty_cluster_tells_the_changes_of_the_real_runs(runs: Runs) -> None:
     assert runs.foretold.writes == []
-    assert foreseeable(runs.foretold) == foreseeable(runs.made)
-    recorded = [action for *_where, actions in runs.made.changes for action in actions if action.startswith(RECORD)]
+    # Each run begins with what it would do to the set and to the proxies.
+    assert sorted(foreseeable(runs.foretold)) == sorted(foreseeable(runs.half) + foreseeable(runs.made))
+    recorded = [action for *_where, actions in runs.half.changes for action in actions if action.startswith(RECORD)]
     assert len(recorded) <= 2
     actions = [action for *_where, actions in runs.foretold.changes for action in actions]
-    for word in ("write /etc/exports.d/", "create PersistentVolume ", "create StatefulSet "):
+    for word in ("write /etc/exports.d/", "create PersistentVolume ", "create StatefulSet ", "create Deployment "):
         assert any(action.startswith(word) for action in actions), actions
+
+
+def test_check_mode_on_a_half_built_cluster_tells_the_changes_to_the_last_statement(runs: Runs) -> None:
+    """Volumes and the set are there and the pets answer, so nothing is left that cannot be known."""
+    assert runs.foretold_rest.writes == []
+    assert runs.foretold_rest.changes == runs.made.changes
+    tasks = [task.rpartition(" : ")[2] for _host, play, task, _actions in runs.made.changes if "Check" not in play]
+    assert tasks == ["Replication between the pets", "The proxies"]
+    actions = [action for *_where, actions in runs.made.changes for action in actions]
+    assert sum(action.count("CHANGE REPLICATION SOURCE TO") for action in actions) == 2, actions
 
 
 def test_a_second_run_changes_nothing(runs: Runs) -> None:
@@ -233,21 +168,43 @@ def test_a_run_while_a_pet_restarts_waits_and_changes_nothing(runs: Runs, site: 
 
 
 def test_no_secret_was_seen(runs: Runs, site: Site) -> None:
-    """Neither in what Ansible printed with -vvv --diff, nor in the addresses of requests."""
-    objects = site.lab.get("secrets", "-n", NAMESPACE)["items"]
-    secrets = {
-        key: base64.b64decode(value).decode()
-        for one in objects
-        for key, value in one["data"].items()
-        if not key.endswith(".crt")
-    }
-    assert {"root-password", "replication-password"} <= set(secrets)
+    """Neither in what Ansible printed with -vvv --diff, nor in requests, objects, logs, journals and processes."""
+    secrets = secrets_of(site.lab, NAMESPACE)
+    wanted = {"root-password", "replication-password", "admin-password", "agent-password", "app-password", "tls.key"}
+    assert wanted <= set(secrets)
     assert secrets["root-password"] == ROOT_PASSWORD
-    shown = "".join(play.output for play in site.plays)
-    shown += "".join(unquote_plus(request["uri"]) for play in site.plays for request in play.requests)
-    for key, secret in secrets.items():
-        for form in (secret, json.dumps(secret)[1:-1], base64.b64encode(secret.encode()).decode()):
-            assert form not in shown, key
+    texts = {
+        **{f"output of run {number}": play.output for number, play in enumerate(site.plays)},
+        "requests": "\n".join(unquote_plus(request["uri"]) for play in site.plays for request in play.requests),
+        "lines of progress": site.progress.read_text(),
+        **cluster_texts(site.lab, NAMESPACE),
+        **journals(site.lab, time.monotonic() - runs.began_s),
+        **Processes(site.lab, site.folder).seen(),
+    }
+    # What is looked at is there: each of them shows something of the run that is no secret.
+    for name, word in {
+        "output of run 3": "CHANGE REPLICATION SOURCE TO",
+        "configmaps": "haproxy.cfg",
+        "leases": "stateful.petset/in-sync",
+        "events": "mysql-0",
+        "log of mysql-0": "petset: prepared",
+        "lines of progress": "mysql-0",
+        "ps-node-1": "mysqld",
+        "ps-node-2": "mysqld",
+        "ps-nfs": "python",
+        "ps-host": "ansible-playbook",
+        "journal of nfs": "Invoked with",
+        "journal of node-1": "kubelet",
+    }.items():
+        assert word in texts[name], name
+    assert find_secrets(secrets, texts) == []
+
+
+def test_a_secret_would_have_been_seen() -> None:
+    secret = 'it\'s "100%"'
+    seen = ['it\'s "100%"', 'it\'s \\"100%\\"', "it%27s%20%22100%25%22", "aXQncyAiMTAwJSI=", "it''s \"100%\""]
+    texts = {f"text {number}": f"...{form}..." for number, form in enumerate([*seen, "no secret"])}
+    assert find_secrets({"password": secret}, texts) == [f"password in text {number}" for number in range(len(seen))]
 
 
 def test_teardown_with_the_same_rights_leaves_the_data(runs: Runs, site: Site) -> None:

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The collection's playbooks on the lab, as somebody who has no more than the rights that it ships: what they printed,
+what each task did, what the API server recorded, and what could be read on the way by somebody who looks for passwords.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import yaml
+from pymysql.converters import escape_string
+
+from lab import ssh
+from tests.pets import Pets
+
+from .conftest import ROOT, Lab
+
+ROOT_PASSWORD = 'it\'s "100%" $ecret\\ ünd'
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """A run of a playbook: its output, its exit status, what each task did, and what the API server recorded."""
+
+    output: str
+    rc: int
+    tasks: Sequence[Mapping[str, Any]]
+    requests: Sequence[Mapping[str, Any]]
+    kill: Mapping[str, Any] | None = None
+
+    @property
+    def changes(self) -> list[tuple[str, str, str, list[str]]]:
+        """Host, play, task and actions of everything that changed or would be changed, in order."""
+        return [(t["host"], t["play"], t["task"], t["actions"] or []) for t in self.tasks if t["changed"]]
+
+    @property
+    def writes(self) -> list[str]:
+        return [f"{r['verb']} {r['uri']}" for r in self.requests if r["verb"] not in ("get", "list", "watch")]
+
+
+class Site:
+    """Runs the collection's playbooks in a namespace. ``variables`` are given to each, after those of lab/site.yml."""
+
+    def __init__(self, lab: Lab, namespace: str, folder: Path, **variables: Any) -> None:
+        self.lab = lab
+        self.namespace = namespace
+        self.folder = folder
+        self.variables = variables
+        self.progress = folder / "progress"
+        self.kubeconfig = lab.cli("kubeconfig", "--deployer", namespace).stdout.strip()
+        self.plays: list[Play] = []
+
+    def audited(self) -> list[str]:
+        return self.lab.cli("logs", "audit", "-n", "0").stdout.splitlines()
+
+    def start(self, name: str, *options: str, environment: Sequence[str] = (), **variables: Any) -> Running:
+        """Begin a run, in a process group of its own, so that a kill takes ansible-playbook with all its children."""
+        watch = self.folder / f"watch-{len(self.plays)}.jsonl"
+        watch.write_text("")
+        given = {
+            **yaml.safe_load((ROOT / "lab/site.yml").read_text()),
+            "petset_namespace": self.namespace,
+            "petset_create_namespace": False,
+            "petset_kubeconfig": self.kubeconfig,
+            "petset_passwords": {"root": ROOT_PASSWORD},
+            "petset_progress_file": str(self.progress),
+            **self.variables,
+            **variables,
+        }
+        extra = self.folder / "variables.json"
+        extra.write_text(json.dumps(given))
+        words = [sys.executable, "-m", "lab", "run", "--name", self.lab.name, "--"]
+        words += ["env", "ANSIBLE_NOCOLOR=1", f"ANSIBLE_CALLBACK_PLUGINS={ROOT / 'tests' / 'callback'}"]
+        words += ["ANSIBLE_CALLBACKS_ENABLED=petset_watch", f"PETSET_WATCH_FILE={watch}", *environment]
+        words += [str(Path(sys.executable).with_name("ansible-playbook")), f"--extra-vars=@{extra}"]
+        output = (self.folder / f"output-{len(self.plays)}").open("w+")
+        before = len(self.audited())
+        process = subprocess.Popen(
+            [*words, f"stateful.petset.{name}", *options],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        return Running(self, process, watch, Path(output.name), before)
+
+    def play(self, name: str, *options: str, rc: int | None = 0, **variables: Any) -> Play:
+        """A run to its end; ``rc`` is the exit status that it has to have, None for any."""
+        play = self.start(name, *options, **variables).wait()
+        assert rc is None or play.rc == rc, play.output[-20000:]
+        return play
+
+    def play_and_kill(self, at: Sequence[tuple[str, str]], after_s: float) -> Play:
+        """Run site, killed so long after one of these tasks (play and task) has begun."""
+        kill = [f"PETSET_KILL_TASKS={json.dumps(at)}", f"PETSET_KILL_AFTER_S={after_s}"]
+        return self.start("site", environment=kill).wait()
+
+    def requests_after(self, before: int) -> list[dict[str, Any]]:
+        return [
+            {
+                "verb": one["verb"],
+                "uri": one["requestURI"],
+                "user": one["user"]["username"],
+                **one.get("objectRef", {"resource": ""}),
+            }
+            for line in self.audited()[before:]
+            for one in [json.loads(line)]
+            if str(one.get("userAgent", "")).startswith("stateful.petset")
+            # Not what runs in pods, nor what others do on the same lab.
+            and one["sourceIPs"] == [self.lab.state.plan.client_ip]
+            and self.namespace in one["requestURI"] + one["user"]["username"]
+        ]
+
+
+@dataclass(slots=True)
+class Running:
+    """A run that has begun."""
+
+    site: Site
+    process: subprocess.Popen[bytes]
+    watch: Path
+    printed: Path
+    before: int
+
+    def wait(self, limit_s: float = 420) -> Play:
+        try:
+            self.process.wait(limit_s)
+        finally:
+            if self.process.poll() is None:
+                self.kill()
+        lines = [json.loads(line) for line in self.watch.read_text().splitlines()]
+        play = Play(
+            self.printed.read_text(errors="replace"),
+            self.process.returncode,
+            [line for line in lines if "outcome" in line],
+            self.site.requests_after(self.before),
+            next((line for line in lines if "kill" in line), None),
+        )
+        self.site.plays.append(play)
+        return play
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(30)
+
+
+def clean(lab: Lab, namespace: str, pets: int) -> None:
+    """Leave nothing of these tests, also of a run that was killed."""
+    # The data goes as well, so no pet has to end in order.
+    now = ("--force", "--grace-period=0", "--timeout=60s")
+    lab.kubectl("delete", "statefulset,deployment,pod", "--all", "-n", namespace, *now, ok=False)
+    lab.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s")
+    cluster_wide = [f"{kind}/petset-deployer-{namespace}" for kind in ("clusterrole", "clusterrolebinding")]
+    volumes = [f"persistentvolume/{namespace}-mysql-{ordinal}" for ordinal in range(pets)]
+    lab.kubectl("delete", *cluster_wide, *volumes, "--ignore-not-found", "--timeout=60s")
+    drop_in = f"/etc/exports.d/{namespace}-mysql.exports"
+    script = f"rm -f {drop_in}; if command -v exportfs; then exportfs -ra; fi; rm -rf /srv/petset/{namespace}"
+    assert lab.ssh("nfs", script).rc == 0
+
+
+@contextlib.contextmanager
+def a_site(lab: Lab, namespace: str, folder: Path, pets: int = 2, **variables: Any) -> Iterator[Site]:
+    """A namespace of its own, with nothing in it at the start, and gone at the end."""
+    clean(lab, namespace, pets)
+    lab.kubectl("create", "namespace", namespace)
+    try:
+        yield Site(lab, namespace, folder, **variables)
+    finally:
+        clean(lab, namespace, pets)
+
+
+def pets_of(lab: Lab, namespace: str, count: int = 2) -> Pets:
+    names = tuple(f"mysql-{ordinal}" for ordinal in range(count))
+    return Pets(namespace, names, (sys.executable, "-m", "lab", "kubectl", "--name", lab.name, "--"))
+
+
+# --- who reads along --------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Processes:
+    """The command lines of all processes, looked at again and again: of the machines, and of this host."""
+
+    lab: Lab
+    folder: Path
+    children: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __enter__(self) -> Processes:
+        plan = self.lab.state.plan
+        loop = "while ps -eo args; do sleep 0.3; done"
+        commands = {m.name: ssh.argv(plan, m, [shlex.join(["sh", "-c", loop])]) for m in plan.machines}
+        for name, argv in {**commands, "host": ["sh", "-c", loop]}.items():
+            with (self.folder / f"ps-{name}").open("wb") as out:
+                self.children.append(
+                    subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.DEVNULL)
+                )
+        return self
+
+    def __exit__(self, *_what: object) -> None:
+        for child in self.children:
+            child.terminate()
+            child.wait(30)
+
+    def seen(self) -> dict[str, str]:
+        """Machine to all its command lines, each once."""
+        files = sorted(self.folder.glob("ps-*"))
+        return {one.name: "\n".join(sorted(set(one.read_text(errors="replace").splitlines()))) for one in files}
+
+
+def secrets_of(lab: Lab, namespace: str) -> dict[str, str]:
+    """All that is secret in the namespace's Secrets, by the name of its key; of a private key one line."""
+    found = {}
+    for one in lab.get("secrets", "-n", namespace)["items"]:
+        for key, value in one["data"].items():
+            text = base64.b64decode(value).decode()
+            if key.endswith("-password"):
+                found[key] = text
+            elif key.endswith(".key"):
+                lines = text.splitlines()
+                found[key] = lines[len(lines) // 2]
+    return found
+
+
+def forms_of(secret: str) -> set[str]:
+    """A secret as it can stand in a text: plain, and as programs write it down."""
+    plain = secret.encode()
+    forms = {
+        secret,
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+        quote(secret),
+        quote(secret, safe=""),
+        quote_plus(secret),
+        escape_string(secret),
+        secret.replace("'", "''"),
+        secret.replace("'", "'\\''"),
+        plain.hex(),
+    }
+    # base64 of the secret alone, and within a longer text, wherever it begins there.
+    forms.add(base64.b64encode(plain).decode())
+    forms |= {base64.b64encode(b"x" * shift + plain)[4 if shift else 0 : -4].decode() for shift in range(3)}
+    return forms
+
+
+def cluster_texts(lab: Lab, namespace: str) -> dict[str, str]:
+    """What the cluster shows of a set to those who may not read its Secrets, the logs of all containers with it."""
+    kinds = "configmaps,leases,events,pods,statefulsets,deployments,replicasets,services,persistentvolumeclaims"
+    kinds += ",endpointslices,poddisruptionbudgets,roles,rolebindings,serviceaccounts,controllerrevisions"
+    texts = {kind: lab.kubectl("get", kind, "-n", namespace, "-o", "yaml").stdout for kind in kinds.split(",")}
+    texts["persistentvolumes"] = lab.kubectl("get", "persistentvolumes", "-o", "yaml").stdout
+    for pod in lab.get("pods", "-n", namespace)["items"]:
+        name = pod["metadata"]["name"]
+        logs = lab.kubectl("logs", name, "-n", namespace, "--all-containers", "--prefix", "--tail=-1")
+        texts[f"log of {name}"] = logs.stdout
+    return texts
+
+
+def journals(lab: Lab, since_s: float) -> dict[str, str]:
+    """What the machines wrote to their journals within the last seconds."""
+    script = f"journalctl --quiet --no-pager --since=-{int(since_s) + 1}s"
+    return {f"journal of {m.name}": lab.ssh(m.name, script).stdout for m in lab.state.plan.machines}
+
+
+def find_secrets(secrets: Mapping[str, str], texts: Mapping[str, str]) -> list[str]:
+    """Which secret stands where. The secret itself is not in the answer."""
+    found = []
+    for key, secret in secrets.items():
+        forms = [form for form in forms_of(secret) if len(form) > 5]
+        found += [f"{key} in {name}" for name, text in texts.items() if any(form in text for form in forms)]
+    return found
+
+
+def poll(what: str, check: Callable[[], Any], limit_s: float, every_s: float = 0.2) -> Any:
+    """Until there is something true, and that."""
+    deadline = time.monotonic() + limit_s
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"not within {limit_s:.0f} s: {what}"
+        time.sleep(every_s)
+    return found
