@@ -25,6 +25,7 @@ from ._core.pet_set_spec import parse_identity
 from ._core.ring import MAX_PASSWORD_BYTES, SECRET_KEY, LeaseView, Mode, PetState, Ring, RingPet, State
 from ._core.ring_judge import RingJudgement, Word, judge_ring, render_ring_table
 from ._core.ring_plan import Kind, RingPlan, RingStep, channel_settings, hash_password, plan_ring
+from ._core.ring_trouble import Found, RingTrouble
 from ._io.clock import Deadline
 from ._io.kube import KubeClient
 from ._io.mysql import HAS_PYMYSQL, PYMYSQL_IMPORT_ERROR, Connector, PetGone, Pets, port_forward_connector
@@ -245,6 +246,7 @@ def _without_set(module: Module, wish: RingWish) -> Mapping[str, Any]:
         "writer": None,
         "in_sync": [],
         "judgement": {"word": Word.UNCERTAIN.value, "certain": [], "uncertain": ["there is no such set"], "notes": []},
+        "troubles": [],
     }
 
 
@@ -348,6 +350,7 @@ def _render(look: _Look) -> dict[str, Any]:
             "uncertain": list(judged.uncertain),
             "notes": list(judged.notes),
         },
+        "troubles": [found.as_dict() for found in judged.troubles],
         "summary": judged.summary(),
         "table": render_ring_table(judged),
     }
@@ -387,6 +390,7 @@ def _unknown(problem: ApiError | None) -> dict[str, Any]:
         "writer": None,
         "in_sync": [],
         "judgement": {"word": Word.UNCERTAIN.value, "certain": [], "uncertain": [reason], "notes": []},
+        "troubles": [Found("", RingTrouble.NO_ANSWER, reason).as_dict()],
         "summary": f"{Word.UNCERTAIN.value}: {reason}",
         "table": f"replication: {Word.UNCERTAIN.value}\n  not known: {reason}",
     }

@@ -42,6 +42,10 @@ class World:
                 Mount("nfs4", f"192.0.2.10:/srv/default-db-{name}", self.options),
                 {f"{peer}.{service}": (addresses[peer],) for peer in names},
                 {f"{peer}.{service}": "9.7.4" for peer in names},
+                "",
+                "ok",
+                1 << 30,
+                "ok",
             )
             for name in names
         }
