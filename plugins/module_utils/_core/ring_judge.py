@@ -287,7 +287,8 @@ def _judge_channel(
         judged.tell(word, pet.name, classify_fault(channel.io_error), text)
     elif channel.io != "Yes":
         told.channel = "connecting"
-        if source is not None:
+        # A source of this ring that could not be asked is told by itself.
+        if source is not None or told.source not in {one.name for one in ring.pets}:
             text = f"{pet.name} is connecting to {told.source}: {explain_io(channel)}"
             trouble = classify_fault(channel.io_error) if channel.io_error else RingTrouble.CONNECTING
             judged.tell(Word.DEGRADED, pet.name, trouble, text)
