@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .gtid import GtidSet
+from .names import claim_name
 from .ring import Channel, Down, LeaseView, Mode, PetState, Ring, RingPet, State
 from .ring_plan import RingPlan, errant_of_replicas, lost_own, shorten
 from .ring_trouble import WAYS_OUT, Found, RingTrouble, classify_fault
@@ -103,7 +104,13 @@ def judge_ring(ring: Ring, states: Mapping[str, State], lease: LeaseView, plan: 
         if isinstance(state, Down):
             judged.pets.append(PetJudgement(pet.name, pet.ordinal, "unknown", False, reason=state.reason))
             text = f"{pet.name} could not be asked: {state.reason}"
-            judged.tell(Word.UNCERTAIN, pet.name, RingTrouble.NO_ANSWER, text, state.way_out)
+            trouble = RingTrouble.NO_ANSWER
+            if state.kind == "access_denied":
+                # As after the set was made anew, with new passwords, around data that were kept.
+                trouble = RingTrouble.OLD_PASSWORD
+                claim = claim_name("db", ring.set_name, pet.ordinal)
+                text += f"; the data on the volume of claim {claim} hold another password than the Secret"
+            judged.tell(Word.UNCERTAIN, pet.name, trouble, text, state.way_out)
             continue
         judged.pets.append(_judge_pet(ring, pet, state, up, lease, errant, late, judged))
     if plan.steps:

@@ -41,6 +41,7 @@ class RingTrouble(enum.Enum):
     NOT_IN_SYNC = "not_in_sync"
     NO_ACKNOWLEDGEMENT = "no_acknowledgement"
     AUTO_INCREMENT = "auto_increment"
+    OLD_PASSWORD = "old_password"  # noqa: S105 - a word
     NO_ANSWER = "not_asked"
 
 
@@ -74,6 +75,7 @@ WAYS_OUT: Final[Mapping[RingTrouble, str]] = {
     RingTrouble.NO_WRITER: "wait for the agents; see their logs when it lasts",
     RingTrouble.NOT_IN_SYNC: "wait until it has caught up; its agent puts it back",
     RingTrouble.AUTO_INCREMENT: "take auto_increment settings out of the set's own, then run site",
+    RingTrouble.OLD_PASSWORD: "put the password that the data hold into the Secret; nothing is initialised anew",
     RingTrouble.NO_ANSWER: "look at that pet (status tells why it is not ready)",
 }
 

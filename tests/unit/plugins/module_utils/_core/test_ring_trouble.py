@@ -97,6 +97,7 @@ def test_a_thread_that_stopped_is_told_by_name_with_the_way_out(number: int, tex
         ((writer_of(RING, 0, "0:1-9"), pet_of(RING, 1, "0:1-9", super_read_only=False)), "mysql-1",
          RingTrouble.NOT_READ_ONLY),
         ((writer_of(RING, 0, "0:1-9"), Down("lost", "it is down")), "mysql-1", RingTrouble.NO_ANSWER),
+        ((writer_of(RING, 0, "0:1-9"), Down("access_denied", "denied")), "mysql-1", RingTrouble.OLD_PASSWORD),
         ((pet_of(RING, 0, "0:1-9"), pet_of(RING, 1, "0:1-9")), "mysql-0", RingTrouble.NOT_OPEN),
         ((writer_of(RING, 0, "0:1-5"), pet_of(RING, 1, "0:1-9")), "", RingTrouble.LOST_OWN),
         ((writer_of(RING, 0, "0:1-9"), pet_of(RING, 1, server_uuid="0aaaaaaa-0000-0000-0000-000000000000")), "",
