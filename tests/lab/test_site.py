@@ -8,131 +8,34 @@ from __future__ import annotations
 import base64
 import json
 import re
-import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
 import pytest
-import yaml
 
 from tests.pets import Pets
 
-from .conftest import ROOT, Lab
+from .conftest import Lab
+from .siterun import Play, Site, clean, drop_in_of, folder_of
 
 pytestmark = pytest.mark.lab
 
 NAMESPACE = "test-site"
-FOLDER = f"/srv/petset/{NAMESPACE}"
-DROP_IN = f"/etc/exports.d/{NAMESPACE}-mysql.exports"
+FOLDER = folder_of(NAMESPACE)
+DROP_IN = drop_in_of(NAMESPACE)
 RECORD = f"record in ConfigMap {NAMESPACE}/mysql-boot that pets "
 ROOT_PASSWORD = 'it\'s "100%" $ecret\\ ünd'
 
 
-@dataclass(frozen=True, slots=True)
-class Play:
-    """A run of a playbook: its output, its exit status, what each task did, and what the API server recorded."""
-
-    output: str
-    rc: int
-    tasks: Sequence[Mapping[str, Any]]
-    requests: Sequence[Mapping[str, Any]]
-
-    @property
-    def changes(self) -> list[tuple[str, str, str, list[str]]]:
-        """Host, play, task and actions of everything that changed or would be changed, in order."""
-        return [(t["host"], t["play"], t["task"], t["actions"] or []) for t in self.tasks if t["changed"]]
-
-    @property
-    def writes(self) -> list[str]:
-        return [f"{r['verb']} {r['uri']}" for r in self.requests if r["verb"] not in ("get", "list", "watch")]
-
-
-class Site:
-    """Runs the collection's playbooks on the lab as somebody who has no more than the rights that it ships."""
-
-    def __init__(self, lab: Lab, folder: Path) -> None:
-        self.lab = lab
-        self.folder = folder
-        self.kubeconfig = lab.cli("kubeconfig", "--deployer", NAMESPACE).stdout.strip()
-        self.plays: list[Play] = []
-
-    def audited(self) -> list[str]:
-        return self.lab.cli("logs", "audit", "-n", "0").stdout.splitlines()
-
-    def play(self, name: str, *options: str, rc: int = 0, **variables: Any) -> Play:
-        watch = self.folder / "watch.jsonl"
-        watch.unlink(missing_ok=True)
-        given = {
-            **yaml.safe_load((ROOT / "lab/site.yml").read_text()),
-            "petset_namespace": NAMESPACE,
-            "petset_create_namespace": False,
-            "petset_kubeconfig": self.kubeconfig,
-            "petset_passwords": {"root": ROOT_PASSWORD},
-            **variables,
-        }
-        extra = self.folder / "variables.json"
-        extra.write_text(json.dumps(given))
-        before = len(self.audited())
-        done = self.lab.run(
-            "env",
-            "ANSIBLE_NOCOLOR=1",
-            f"ANSIBLE_CALLBACK_PLUGINS={ROOT / 'tests' / 'callback'}",
-            "ANSIBLE_CALLBACKS_ENABLED=petset_watch",
-            f"PETSET_WATCH_FILE={watch}",
-            str(Path(sys.executable).with_name("ansible-playbook")),
-            f"--extra-vars=@{extra}",
-            f"stateful.petset.{name}",
-            *options,
-            ok=False,
-            timeout_s=400,
-        )
-        requests = [json.loads(line) for line in self.audited()[before:]]
-        play = Play(
-            done.stdout + done.stderr,
-            done.rc,
-            [task for line in watch.read_text().splitlines() if "outcome" in (task := json.loads(line))],
-            [
-                {
-                    "verb": one["verb"],
-                    "uri": one["requestURI"],
-                    "user": one["user"]["username"],
-                    **one.get("objectRef", {"resource": ""}),
-                }
-                for one in requests
-                if str(one.get("userAgent", "")).startswith("stateful.petset")
-                # Not what runs in pods, nor what others do on the same lab.
-                and one["sourceIPs"] == [self.lab.state.plan.client_ip]
-                and NAMESPACE in one["requestURI"] + one["user"]["username"]
-            ],
-        )
-        self.plays.append(play)
-        assert play.rc == rc, play.output
-        return play
-
-
-def clean(lab: Lab) -> None:
-    """Leave nothing of these tests, also of a run that was killed."""
-    # The data goes as well, so no pet has to end in order.
-    now = ("--force", "--grace-period=0", "--timeout=60s")
-    lab.kubectl("delete", "statefulset,pod", "--all", "-n", NAMESPACE, *now, ok=False)
-    lab.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s")
-    cluster_wide = [f"{kind}/petset-deployer-{NAMESPACE}" for kind in ("clusterrole", "clusterrolebinding")]
-    volumes = [f"persistentvolume/{NAMESPACE}-mysql-{ordinal}" for ordinal in range(2)]
-    lab.kubectl("delete", *cluster_wide, *volumes, "--ignore-not-found", "--timeout=60s")
-    script = f"rm -f {DROP_IN}; if command -v exportfs; then exportfs -ra; fi; rm -rf {FOLDER}"
-    assert lab.ssh("nfs", script).rc == 0
-
-
 @pytest.fixture(scope="module")
 def site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    clean(lab)
+    clean(lab, NAMESPACE)
     lab.kubectl("create", "namespace", NAMESPACE)
-    yield Site(lab, tmp_path_factory.mktemp("site"))
-    clean(lab)
+    yield Site(lab, tmp_path_factory.mktemp("site"), NAMESPACE, petset_passwords={"root": ROOT_PASSWORD})
+    clean(lab, NAMESPACE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +60,8 @@ def runs(site: Site) -> Runs:
 
 
 @pytest.fixture(scope="module")
-def pets(lab: Lab) -> Pets:
-    return Pets(NAMESPACE, kubectl_argv=(sys.executable, "-m", "lab", "kubectl", "--name", lab.name, "--"))
+def pets(site: Site) -> Pets:
+    return site.pets
 
 
 def foreseeable(play: Play) -> list[tuple[Any, ...]]:
