@@ -53,6 +53,7 @@ class Site:
     @property
     def pets(self) -> Pets:
         """The set that was made."""
+        """The set that was made."""
         return Pets(
             self.namespace, kubectl_argv=(sys.executable, "-m", "lab", "kubectl", "--name", self.lab.name, "--")
         )

@@ -57,7 +57,7 @@ class Failover:
 
 
 def wait_in_sync(pets: Pets, seconds: int = 60) -> str:
-    """Until the Lease names all pets as holders of every acknowledged write; the holder. Before that none takes over."""
+    """Until all pets hold every acknowledged write by the Lease, without which none takes over; who holds it."""
     deadline = time.monotonic() + seconds
     while True:
         lease = pets.get("lease", "mysql")
