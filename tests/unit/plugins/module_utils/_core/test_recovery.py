@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -185,3 +186,10 @@ def test_the_report_says_it() -> None:
     assert "run the playbook site" in page
     assert "| volume | FAILED |" in render_markdown(report)
     assert [one.verdict for one in report.checks if one.name != "volume"] == ["true"] * 7
+
+
+def test_the_documentation_names_every_trouble() -> None:
+    """Here, or with the troubles of pods."""
+    folder = Path(__file__).resolve().parents[5] / "docs/roles"
+    text = (folder / "recovery_check.md").read_text() + (folder / "pet_set.md").read_text()
+    assert [word for word in TROUBLES if f"`{word}`" not in text] == []
