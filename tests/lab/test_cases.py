@@ -91,11 +91,8 @@ class Cases:
 
     def wait_healthy(self, seconds: float = 60) -> str:
         """Until recovery finds the replication healthy; all that it says."""
-        said: str = wait_for(
-            "replication is healthy",
-            lambda: said if "replication: healthy" in (said := self.recovery()) else "",
-            seconds,
-        )
+        well = "replication: healthy"
+        said: str = wait_for(well, lambda: said if well in (said := self.recovery()) else "", seconds)
         return said
 
     def wait_told(self, pet: str, word: str, seconds: float = 90) -> str:
@@ -455,6 +452,30 @@ def test_a_claim_that_is_lost_and_its_volume(cases: Cases) -> None:
         cases.site.play("site")
     cases.wait_well()
     assert cases.uuid(pet) == uuid
+
+
+def test_rp_rec_01_a_pet_of_a_dead_node_starts_on_another(cases: Cases) -> None:
+    """Nothing is done until somebody says that the node is off. Then the pet starts elsewhere, waits for the dead node's
+    locks until their lease is over, and removes none of them.
+    """
+    cases.wait_well()
+    pet = cases.standby
+    uuid, old, node = cases.uuid(pet), cases.pets.uid(pet), cases.world.node_of(pet)
+    taint = "node.kubernetes.io/out-of-service"
+    cases.lab.cli("power-off", node)
+    try:
+        assert "power the node on" in cases.wait_told(pet, "node", 90)
+        assert cases.pets.uid(pet) == old
+        cases.lab.kubectl("taint", "node", node, f"{taint}=nodeshutdown:NoExecute")
+        cases.pets.wait_there({pet: old}, [pet], 90)
+        cases.pets.kubectl("wait", "pod", pet, "--for=condition=Ready", "--timeout=150s")
+        assert cases.world.node_of(pet) != node
+        assert cases.uuid(pet) == uuid
+    finally:
+        cases.lab.kubectl("taint", "node", node, f"{taint}-", ok=False)
+        cases.lab.cli("power-on", node)
+    cases.pets.wait_node(node, ready=True)
+    cases.wait_well()
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
