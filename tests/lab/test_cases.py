@@ -455,8 +455,8 @@ def test_a_claim_that_is_lost_and_its_volume(cases: Cases) -> None:
 
 
 def test_rp_rec_01_a_pet_of_a_dead_node_starts_on_another(cases: Cases) -> None:
-    """Nothing is done until somebody says that the node is off. Then the pet starts elsewhere, waits for the dead node's
-    locks until their lease is over, and removes none of them.
+    """Nothing is done until somebody says that the node is off. Then the pet starts elsewhere, waits for the locks of
+    the dead node until their lease is over, and removes none of them.
     """
     cases.wait_well()
     pet = cases.standby
