@@ -395,7 +395,7 @@ def run_pet_set_info(module: Module, client: KubeClient, _partial: Partial) -> M
         evidence, set_events = observe_evidence(client, spec, view, stuck, ())
         readiness = decide_readiness(view, pods, evidence, set_events=set_events)
     claims = {pet.ordinal: claim_name(spec.claim_template, spec.name, pet.ordinal) for pet in readiness.pets}
-    storage = observe_storage(client, list_claims(client, spec), claims.values())
+    storage = observe_storage(client, spec.namespace, list_claims(client, spec), claims.values())
     pets: list[dict[str, Any]] = [
         {
             **render_pet(pet),

@@ -60,9 +60,14 @@ def run_pet_recovery(module: Module, client: KubeClient, partial: MutableMapping
             if one.verdict is not Verdict.RIGHT
         ],
         "pets": seen["pets"],
-        "table": render_table(
-            ["PET", "CHECK", "VERDICT", "TROUBLE", "EVIDENCE"],
-            [[one.pet, one.check, one.verdict.value, one.trouble, one.evidence] for one in diagnosis.findings],
+        "table": "\n".join(
+            [
+                render_table(
+                    ["PET", "CHECK", "VERDICT", "TROUBLE", "EVIDENCE"],
+                    [[one.pet, one.check, one.verdict.value, one.trouble, one.evidence] for one in diagnosis.findings],
+                ),
+                *diagnosis.ways_out(),
+            ]
         ),
         "report": {
             "html": render_html(report),

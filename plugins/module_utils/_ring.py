@@ -25,6 +25,7 @@ from ._core.pet_set_spec import parse_identity
 from ._core.ring import MAX_PASSWORD_BYTES, SECRET_KEY, LeaseView, Mode, PetState, Ring, RingPet, State
 from ._core.ring_judge import RingJudgement, Word, judge_ring, render_ring_table
 from ._core.ring_plan import Kind, RingPlan, RingStep, channel_settings, hash_password, plan_ring
+from ._core.ring_trouble import Found, RingTrouble
 from ._io.clock import Deadline
 from ._io.compare import compare_pets
 from ._io.kube import KubeClient
@@ -246,6 +247,7 @@ def _without_set(module: Module, wish: RingWish) -> Mapping[str, Any]:
         "writer": None,
         "in_sync": [],
         "judgement": {"word": Word.UNCERTAIN.value, "certain": [], "uncertain": ["there is no such set"], "notes": []},
+        "troubles": [],
     }
 
 
@@ -349,6 +351,7 @@ def _render(look: _Look) -> dict[str, Any]:
             "uncertain": list(judged.uncertain),
             "notes": list(judged.notes),
         },
+        "troubles": [found.as_dict() for found in judged.troubles],
         "summary": judged.summary(),
         "table": render_ring_table(judged),
     }
@@ -403,6 +406,7 @@ def _unknown(problem: ApiError | None) -> dict[str, Any]:
         "writer": None,
         "in_sync": [],
         "judgement": {"word": Word.UNCERTAIN.value, "certain": [], "uncertain": [reason], "notes": []},
+        "troubles": [Found("", RingTrouble.NO_ANSWER, reason).as_dict()],
         "summary": f"{Word.UNCERTAIN.value}: {reason}",
         "table": f"replication: {Word.UNCERTAIN.value}\n  not known: {reason}",
     }

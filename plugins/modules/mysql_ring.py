@@ -207,6 +207,28 @@ judgement:
       description: What is worth to know and wrong with nothing.
       type: list
       elements: str
+troubles:
+  description: What is wrong or not known, each by a stable word with what mends it.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    pet:
+      description: Name of the pet; empty when it is about the set.
+      type: str
+    check:
+      description: V(replication).
+      type: str
+    trouble:
+      description:
+        - A stable word, for example V(replication_duplicate_key). C(docs/roles/mysql_replication.md) has them all.
+      type: str
+    evidence:
+      description: What was seen.
+      type: str
+    way_out:
+      description: What mends it; empty when time does.
+      type: str
 summary:
   description: The word and its reasons in one line.
   type: str

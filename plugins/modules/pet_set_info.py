@@ -168,6 +168,12 @@ pets:
       description: Type, source and options of the mount as the kernel has it.
       type: dict
       returned: with O(probe), for ready pets
+    storage:
+      description:
+        - How the volume answered. C(size) and C(file) are V(ok), V(silent) or an error, of asking for its size and of
+          opening a file; C(free_bytes) is the space that is left.
+      type: dict
+      returned: with O(probe), for ready pets
     dns_ok:
       description: Whether all peers' names lead to their pods.
       type: bool

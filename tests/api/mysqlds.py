@@ -246,6 +246,12 @@ class Mysqld:
         return text
 
 
+def run_words(words: Sequence[str]) -> tuple[int, str, str]:
+    """A program's exit status and what it said, as the makers of certificates want it."""
+    done = subprocess.run(list(words), capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
 class Rig:
     """Pets that can be made quickly: all are copies of one fresh data folder, each with a server_uuid of its own."""
 
@@ -298,11 +304,7 @@ class Rig:
             pet.stop(signal.SIGKILL)
 
     def _make_certificates(self) -> None:
-        def run(words: Sequence[str]) -> tuple[int, str, str]:
-            done = subprocess.run(list(words), capture_output=True, text=True, check=False)
-            return done.returncode, done.stdout, done.stderr
-
-        files, _end = make_certificates(run, "mysql.default", ["localhost", "127.0.0.1"], 30)
+        files, _end = make_certificates(run_words, "mysql.default", ["localhost", "127.0.0.1"], 30)
         (self.folder / "tls").mkdir()
         for name, text in files.items():
             (self.folder / "tls" / name).write_text(text)

@@ -181,6 +181,7 @@ def test_the_life_of_a_ring(rig: Rig) -> None:
 
 
 def test_rp_rep_13_ten_looks_under_load_are_clean(rig: Rig) -> None:
+    """The same on the lab is in tests/lab/test_cases.py."""
     zero, one = rig.add(0), rig.add(1)
     story = Story(rig)
     story.run()
@@ -258,6 +259,7 @@ def test_a_change_waits_for_what_was_received(rig: Rig) -> None:
 
 
 def test_rp_rep_04_a_copied_data_folder(rig: Rig) -> None:
+    """About servers alone: a copied auto.cnf is the same wherever they run."""
     zero = rig.add(0)
     uuid = zero.sql("SELECT @@server_uuid")[0][0]
     rig.add(1, auto_cnf=(zero.folder / "data/auto.cnf").read_text())
@@ -269,6 +271,7 @@ def test_rp_rep_04_a_copied_data_folder(rig: Rig) -> None:
 
 
 def test_rp_rep_06_purged_logs_are_named(rig: Rig) -> None:
+    """About servers alone: what their logs still hold."""
     zero, one = rig.add(0), rig.add(1)
     story = Story(rig)
     story.run()
@@ -284,6 +287,7 @@ def test_rp_rep_06_purged_logs_are_named(rig: Rig) -> None:
 
 
 def test_rp_rep_08_a_conflict_is_reported_and_not_skipped(rig: Rig) -> None:
+    """About servers alone: the rows of both, whatever they run in."""
     zero, one = rig.add(0), rig.add(1)
     story = Story(rig, mode=Mode.SPREAD)
     story.run()

@@ -63,11 +63,19 @@ class Site:
         self.kubeconfig = lab.cli("kubeconfig", "--deployer", namespace).stdout.strip()
         self.plays: list[Play] = []
 
+    @property
+    def pets(self) -> Pets:
+        """The set of two that it makes."""
+        return pets_of(self.lab, self.namespace)
+
     def audited(self) -> list[str]:
         return self.lab.cli("logs", "audit", "-n", "0").stdout.splitlines()
 
     def start(self, name: str, *options: str, environment: Sequence[str] = (), **variables: Any) -> Running:
-        """Begin a run, in a process group of its own, so that a kill takes ansible-playbook with all its children."""
+        """Begin a run of a playbook of the collection by its name, or of a test's own by its path.
+
+        It has a process group of its own, so that a kill takes ansible-playbook with all its children.
+        """
         watch = self.folder / f"watch-{len(self.plays)}.jsonl"
         watch.write_text("")
         given = {
@@ -89,7 +97,7 @@ class Site:
         output = (self.folder / f"output-{len(self.plays)}").open("w+")
         before = len(self.audited())
         process = subprocess.Popen(
-            [*words, f"stateful.petset.{name}", *options],
+            [*words, name if name.startswith("/") else f"stateful.petset.{name}", *options],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -159,6 +167,16 @@ class Running:
         self.process.wait(30)
 
 
+def folder_of(namespace: str) -> str:
+    """Where a namespace's pets have their folders on the NFS server."""
+    return f"/srv/petset/{namespace}"
+
+
+def drop_in_of(namespace: str) -> str:
+    """The file with a namespace's exports on the NFS server."""
+    return f"/etc/exports.d/{namespace}-mysql.exports"
+
+
 def clean(lab: Lab, namespace: str, pets: int) -> None:
     """Leave nothing of these tests, also of a run that was killed."""
     # The data goes as well, so no pet has to end in order.
@@ -168,8 +186,9 @@ def clean(lab: Lab, namespace: str, pets: int) -> None:
     cluster_wide = [f"{kind}/petset-deployer-{namespace}" for kind in ("clusterrole", "clusterrolebinding")]
     volumes = [f"persistentvolume/{namespace}-mysql-{ordinal}" for ordinal in range(pets)]
     lab.kubectl("delete", *cluster_wide, *volumes, "--ignore-not-found", "--timeout=60s")
-    drop_in = f"/etc/exports.d/{namespace}-mysql.exports"
-    script = f"rm -f {drop_in}; if command -v exportfs; then exportfs -ra; fi; rm -rf /srv/petset/{namespace}"
+    script = (
+        f"rm -f {drop_in_of(namespace)}; if command -v exportfs; then exportfs -ra; fi; rm -rf {folder_of(namespace)}"
+    )
     assert lab.ssh("nfs", script).rc == 0
 
 

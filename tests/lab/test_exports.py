@@ -9,6 +9,7 @@ client, and leave the machine as it was.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import json
 import re
 import shlex
@@ -177,12 +178,16 @@ def test_any_path_and_client(remote: Remote) -> None:
     assert first["etab"].count("\n") == len(ODD) * len(clients)
 
 
-def test_names_are_compared_after_resolving(remote: Remote) -> None:
+def test_rp_nfs_07_names_are_compared_after_resolving(remote: Remote) -> None:
+    """Also an IPv6 address, which the table shows without brackets, and lines that are folded when they are printed."""
     hosts = "192.0.2.11 client1.example.org client1\n"
-    wanted = run(export(clients=[{"client": "client1"}, {"client": "192.0.2.12"}]))
+    clients = [{"client": one} for one in ("client1", "192.0.2.12", "[2001:db8::12]")]
+    wanted = run(export(clients=clients), export("/srv/case/b", clients=[*clients, *CLIENTS]))
     ((first, second),) = remote.drive([{"prepare": {**PLACE, "hosts": hosts}, "runs": [wanted, wanted]}])
     assert first.get("changed") is True, first
     assert "client1.example.org(" in first["etab"]
+    assert "2001:db8::12(" in first["etab"]
+    assert first["etab"].count("\n") == 7
     assert second["changed"] is False, second["plan"]
 
 
@@ -210,6 +215,19 @@ def test_rp_nfs_03_foreign_error(remote: Remote) -> None:
     assert any(line.startswith("/etc/exports:1:") for line in result["foreign"])
     assert any(line.startswith("/etc/exports:1:") for line in result["foreseen"])
     assert "/srv/case/a" in result["etab"]
+
+
+def test_rp_nfs_02_a_blank_before_the_options(remote: Remote) -> None:
+    """Refused where it is given; where such a line is found, it is told that its options are the whole world's."""
+    wanted = run(export(clients=[{"client": "192.0.2.0/24 "}]))
+    ((refused,),) = remote.drive([{"prepare": PLACE, "runs": [wanted]}])
+    assert "'192.0.2.0/24 '" in refused["message"], refused
+    assert refused["files"] == {}
+    trap = {**PLACE, "files": [{"name": "/etc/exports", "text": "/srv/case/b 192.0.2.0/24 (rw,insecure)\n"}]}
+    ((found,),) = remote.drive([{"prepare": trap, "runs": [run(export())]}])
+    assert [text for text in found["warnings"] if "/etc/exports:1:" in text and "whole world" in text], found
+    # The real exportfs says nothing against it and does as it was told.
+    assert "/srv/case/b\t*(rw" in found["etab"]
 
 
 @pytest.mark.parametrize("options", ["(ro)", "(rw)"])
@@ -284,6 +302,40 @@ def test_rp_nfs_01_a_connected_client_sees_an_export_under_a_new_name(remote: Re
     assert any(step.startswith("flush the kernel's caches") for step in second["plan"]), (first, second)
     assert mount(remote, two["path"], "/mnt/petset-b").rc == 0
     assert third["changed"] is False, third["plan"]
+
+
+@pytest.mark.usefixtures("withdrawn")
+def test_rp_nfs_05_a_change_is_no_restart(remote: Remote) -> None:
+    """A client that writes all the time waits for nothing, and the server's service is the one from before."""
+    address = remote.lab.state.plan.machine("node-1").ip
+    one = {"path": PET, "create": True, "mode": "0777", "options": ["rw"], "clients": [{"client": address}]}
+    two = {**one, "path": PET[:-1] + "1"}
+
+    def service() -> str:
+        asked = remote.lab.ssh("nfs", "systemctl show nfs-server -p InvocationID; cat /proc/fs/nfsd/threads")
+        return str(remote.need(asked).stdout)
+
+    (first,) = remote.here({"name": "petset-exports-test", "exports": [one]})
+    assert first.get("changed") is True, first
+    before = service()
+    assert mount(remote, PET, "/mnt/petset-a").rc == 0
+    writes = (
+        "i=0; while [ $i -lt 60 ]; do date +%s%N; echo $i | dd of=/mnt/petset-a/w conv=fsync status=none;"
+        " i=$((i+1)); sleep 0.1; done"
+    )
+    writing = remote.lab.ssh("node-1", f"nohup sh -c {shlex.quote(writes)} >/run/petset-writes 2>&1 & echo started")
+    assert writing.rc == 0
+    second, third = remote.here(*({"name": "petset-exports-test", "exports": [one, two]} for _time in range(2)))
+    assert second["changed"] is True, second
+    assert not [step for step in second["plan"] if "restart" in step]
+    assert (third["changed"], third["plan"]) == (False, [])
+    assert service() == before
+    line = "sleep 7; cat /run/petset-writes; rm /run/petset-writes"
+    times = [int(one) for one in remote.need(remote.lab.ssh("node-1", line)).stdout.split()]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert len(times) == 60
+    # A grace period would be 15 s on the lab and 90 s elsewhere.
+    assert max(gaps) < 5_000_000_000, gaps
 
 
 @pytest.mark.usefixtures("withdrawn")

@@ -25,17 +25,18 @@ from .sites import (
     Site,
     a_site,
     cluster_texts,
+    drop_in_of,
     find_secrets,
+    folder_of,
     journals,
-    pets_of,
     secrets_of,
 )
 
 pytestmark = pytest.mark.lab
 
 NAMESPACE = "test-site"
-FOLDER = f"/srv/petset/{NAMESPACE}"
-DROP_IN = f"/etc/exports.d/{NAMESPACE}-mysql.exports"
+FOLDER = folder_of(NAMESPACE)
+DROP_IN = drop_in_of(NAMESPACE)
 RECORD = f"record in ConfigMap {NAMESPACE}/mysql-boot that pets "
 
 
@@ -81,8 +82,8 @@ def runs(site: Site) -> Runs:
 
 
 @pytest.fixture(scope="module")
-def pets(lab: Lab) -> Pets:
-    return pets_of(lab, NAMESPACE)
+def pets(site: Site) -> Pets:
+    return site.pets
 
 
 def foreseeable(play: Play) -> list[tuple[Any, ...]]:

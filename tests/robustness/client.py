@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The part of the harness that runs inside the lab's network: clients, looks at pets, and the reads at the end.
 
-Usage: python -m tests.robustness.client setup|workload|read
+Usage: python -m tests.robustness.client setup|workload|read|ask|poll
 
 The settings come as one line of JSON on standard input, the password with them, so that it is in no command line and
 no file. ``workload`` runs until standard input ends.
@@ -21,7 +21,7 @@ from typing import Any
 from tests.robustness.checkers.convergence import parse_gtids, subtract
 from tests.robustness.history import FinalRead, Record, Sample, render_line, to_ranges
 from tests.robustness.workloads import append, register
-from tests.robustness.workloads.base import CLIENT_ERRORS, Client, Target, connect
+from tests.robustness.workloads.base import CLIENT_ERRORS, Client, Target, connect, connect_plainly
 
 LOOK_S = 0.1
 
@@ -180,10 +180,56 @@ def read(settings: dict[str, Any]) -> None:
         print(json.dumps({**asdict(final), "gtid_later": later_gtids}), flush=True)
 
 
+def ask(settings: dict[str, Any]) -> None:
+    """One statement (``sql``), tried again until ``limit_s`` is over; its rows as JSON. ``tls`` false: without it."""
+    deadline = time.monotonic() + settings.get("limit_s", 0)
+    target = target_of(settings, settings["proxy"])
+    while True:
+        try:
+            connection = connect(target) if settings.get("tls", True) else connect_plainly(target)
+            with connection.cursor() as cursor:
+                cursor.execute(settings["sql"])
+                rows = list(cursor.fetchall())
+            connection.close()
+        except CLIENT_ERRORS as error:
+            if time.monotonic() > deadline:
+                print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
+                return
+            time.sleep(0.1)
+        else:
+            print(json.dumps({"rows": rows}, default=str))
+            return
+
+
+def poll(settings: dict[str, Any]) -> None:
+    """A new connection every 0.1 s until standard input ends: time of day in seconds, and who answered or the error."""
+    target, stop = target_of(settings, settings["proxy"]), threading.Event()
+    looks: list[dict[str, Any]] = []
+
+    def listen() -> None:
+        sys.stdin.read()
+        stop.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    while not stop.wait(LOOK_S):
+        try:
+            connection = connect(target)
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT @@server_uuid")
+                said = {"server": str(cursor.fetchone()[0])}
+            connection.close()
+        except CLIENT_ERRORS as error:
+            said = {"error": f"{type(error).__name__}: {error}"}
+        looks.append({"at_s": time.time(), **said})
+    for one in looks:
+        print(json.dumps(one))
+
+
 def main() -> int:
     """Run the command named first; 0 when it came to its end."""
     settings = json.loads(sys.stdin.readline())
-    {"setup": setup, "workload": workload, "read": read}[sys.argv[1]](settings)
+    commands = {"setup": setup, "workload": workload, "read": read, "ask": ask, "poll": poll}
+    commands[sys.argv[1]](settings)
     return 0
 
 

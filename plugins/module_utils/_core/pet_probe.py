@@ -16,13 +16,30 @@ from typing import Any, Final
 
 from .manifests import PORT, VOLUME_PATH
 
-# One line each: "mount <type> <source> <options>", "dns <peer> <address>...", "ping <peer> <version or word>".
+IDENTITY_FILE: Final = ".petset-identity.json"
+# One line each: "mount <type> <source> <options>", "size <free bytes>", "file ok", "dns <peer> <address>...",
+# "ping <peer> <version or word>"; after "size" and "file" stands silent when the volume gives no answer, or an error.
+# Asking for the size needs no open file, which an NFS server does not give in its grace period. The pet's identity file
+# is there on every volume that was prepared.
 SCRIPT: Final = f"""\
 port={PORT}
 while read -r _ _ _ _ point options rest; do
     [ "$point" != "{VOLUME_PATH}" ] || found="${{rest#*- }} $options"
 done </proc/self/mountinfo
 [ -z "${{found:-}}" ] || echo "mount $found"
+ask() {{
+    what=$1
+    shift
+    status=0
+    said=$(timeout -s KILL 3 "$@" 2>&1) || status=$?
+    case $status in
+        0) echo "$what ${{said:-ok}}" ;;
+        124 | 137) echo "$what silent" ;;
+        *) echo "$what failed ${{said##*: }}" ;;
+    esac
+}}
+ask size stat -f -c '%a %S' "{VOLUME_PATH}"
+ask file dd if="{VOLUME_PATH}/{IDENTITY_FILE}" of=/dev/null status=none
 for peer in "$@"; do
     echo "dns $peer $(getent ahosts "$peer" 2>/dev/null | sed 's/[[:space:]].*//' | sort -u | tr '\\n' ' ')"
     if ! command -v bash >/dev/null 2>&1; then
@@ -51,6 +68,7 @@ class Mount:
 class Probe:
     """What one pet saw. ``dns`` and ``ping`` by the peer's name; a version in ``ping`` is an answer.
 
+    ``size`` and ``file``: how the volume answered, ok, silent or an error.
     ``failure`` tells why it could not look; the rest is empty then.
     """
 
@@ -58,6 +76,9 @@ class Probe:
     dns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ping: Mapping[str, str] = field(default_factory=dict)
     failure: str = ""
+    size: str = ""
+    free_bytes: int | None = None
+    file: str = ""
 
 
 def probe_command(peers: Sequence[str]) -> list[str]:
@@ -70,10 +91,17 @@ def parse_probe(text: str) -> Probe:
     mount: Mount | None = None
     dns: dict[str, tuple[str, ...]] = {}
     ping: dict[str, str] = {}
+    answered = {"size": "", "file": ""}
+    free_bytes: int | None = None
     for line in text.splitlines():
         words = line.split()
         if len(words) < 2:
             continue
+        if words[0] in answered:
+            said = " ".join(words[1:]).removeprefix("failed").strip()
+            if words[0] == "size" and len(words) == 3 and words[1].isdigit() and words[2].isdigit():
+                said, free_bytes = "ok", int(words[1]) * int(words[2])
+            answered[words[0]] = said
         if words[0] == "mount" and len(words) >= 4:
             options = {option for part in words[3:] for option in part.split(",")}
             mount = Mount(words[1], words[2], tuple(sorted(options)))
@@ -81,7 +109,7 @@ def parse_probe(text: str) -> Probe:
             dns[words[1]] = tuple(words[2:])
         elif words[0] == "ping" and len(words) >= 3:
             ping[words[1]] = words[2]
-    return Probe(mount, dns, ping)
+    return Probe(mount, dns, ping, "", answered["size"], free_bytes, answered["file"])
 
 
 def judge_probes(probes: Mapping[str, Probe], addresses: Mapping[str, str], service: str) -> dict[str, dict[str, Any]]:
@@ -101,6 +129,9 @@ def judge_probes(probes: Mapping[str, Probe], addresses: Mapping[str, str], serv
             "mount": None
             if probe.mount is None
             else {"type": probe.mount.type, "source": probe.mount.source, "options": list(probe.mount.options)},
+            "storage": {"size": probe.size, "free_bytes": probe.free_bytes, "file": probe.file}
+            if probe.size and probe.file
+            else None,
             "dns_ok": None if unknown else not wrong,
             "dns_wrong": {} if unknown else wrong,
             "ping_ok": None if unknown or "unknown" in probe.ping.values() else not silent,

@@ -40,6 +40,13 @@ class Trouble(enum.Enum):
     SERVER_UNREACHABLE = "server_unreachable"
     MOUNT = "mount"
     PREPARE = "prepare"
+    FOLDER_EMPTIED = "folder_emptied"
+    FOLDER_OF_OTHER = "folder_of_other"
+    FOLDER_LOCKED = "folder_locked"
+    READ_ONLY = "read_only"
+    DISK_FULL = "disk_full"
+    STALE_HANDLE = "stale_handle"
+    WRONG_OWNER = "wrong_owner"
     CRASH = "crash"
     OUT_OF_MEMORY = "out_of_memory"
     PROBE = "probe"
@@ -48,6 +55,7 @@ class Trouble(enum.Enum):
     EVICTED = "evicted"
     TERMINATING = "terminating"
     OLD_REVISION = "old_revision"
+    ROLLOUT_STUCK = "rollout_stuck"
     FOREIGN = "foreign"
     OTHER = "other"
 
@@ -56,6 +64,28 @@ class Trouble(enum.Enum):
 # stay so until somebody does something: another's folder, lost data, a wrong setting or Secret.
 REFUSALS: Final = frozenset(range(10, 44))
 FINAL_REFUSALS: Final = frozenset({*range(20, 28), 40, 41, 42})
+# Those that are a trouble with a name of its own; the others are Trouble.PREPARE.
+_REFUSED_FOR: Final[Mapping[int, Trouble]] = {
+    13: Trouble.READ_ONLY,
+    15: Trouble.WRONG_OWNER,
+    16: Trouble.DISK_FULL,
+    17: Trouble.STALE_HANDLE,
+    20: Trouble.FOLDER_OF_OTHER,
+    21: Trouble.FOLDER_EMPTIED,
+    22: Trouble.FOLDER_EMPTIED,
+    23: Trouble.FOLDER_OF_OTHER,
+    24: Trouble.FOLDER_OF_OTHER,
+    25: Trouble.FOLDER_OF_OTHER,
+    26: Trouble.FOLDER_OF_OTHER,
+    30: Trouble.FOLDER_LOCKED,
+}
+# The kernel's and InnoDB's words for the same troubles, when they met a program at its work.
+_STORAGE_WORDS: Final = (
+    (Trouble.DISK_FULL, r"No space left on device|disk full|Disk is full|quota exceeded|errno: 28\b|error: 28\b"),
+    (Trouble.STALE_HANDLE, r"Stale (NFS )?file handle|errno: 116\b"),
+    (Trouble.READ_ONLY, r"Read-only file system|errno: 30\b|error: 30\b"),
+    (Trouble.FOLDER_LOCKED, r"Unable to lock \S+,? error: 11\b"),
+)
 
 # What each trouble needs; None where time is the answer.
 WAY_OUT: Final[Mapping[Trouble, str]] = {
@@ -70,8 +100,18 @@ WAY_OUT: Final[Mapping[Trouble, str]] = {
     Trouble.EXPORT_MISSING: "create and export the path on the server (role nfs_exports)",
     Trouble.SERVER_UNREACHABLE: "look at the NFS server and at the way from the node to its port 2049",
     Trouble.PREPARE: "the pet's own check refused to start; do what its last words say",
+    Trouble.FOLDER_EMPTIED: "mount the export that holds its data, or bring it back; nothing is initialised over it",
+    Trouble.FOLDER_OF_OTHER: "find out whose folder is mounted, and correct the volume's path; the data is not touched",
+    Trouble.FOLDER_LOCKED: "wait until the server frees a dead node's locks (its lease); else stop who uses the folder",
+    Trouble.READ_ONLY: "export it read-write (role nfs_exports), or correct the mount options; then delete the pod",
+    Trouble.DISK_FULL: "free or add space on the server; MySQL goes on by itself",
+    Trouble.STALE_HANDLE: "export the path again (role nfs_exports) and see that its folder is the old one; then delete"
+    " the pod, so that it is mounted anew",
+    Trouble.WRONG_OWNER: "set the folder's owner on the server (role nfs_exports)",
     Trouble.OUT_OF_MEMORY: "raise the memory limit of the set",
     Trouble.NODE: "power the node on; or fence it and set the out-of-service taint once it is surely off",
+    Trouble.ROLLOUT_STUCK: "correct what is named and run the playbook site: it replaces pods of an old revision that"
+    " are not ready",
     Trouble.EVICTED: "free the resource on the node that the message names",
 }
 
@@ -283,6 +323,7 @@ _MOUNT_WORDS: Final = (
                             r"mount\.nfs4?: (not found|No such)"),
     (Trouble.EXPORT_MISSING, r"mount\.nfs4?:.*(No such file or directory|does not exist)|"
                              r"reason given by server: No such file"),
+    (Trouble.STALE_HANDLE, r"Stale (NFS )?file handle"),
     (Trouble.MOUNT_REFUSED, r"access denied by server|Operation not permitted|mount\.nfs4?: Permission denied"),
     (Trouble.SERVER_UNREACHABLE, r"Connection refused|Connection timed out|timed out while mounting|No route to host|"
                                  r"Network is unreachable|Failed to resolve server|Name or service not known|"
@@ -385,8 +426,20 @@ def _why_container(container: Container, evidence: Evidence) -> WhyNot | None:
     ended = f"{where} ended with exit status {container.exit_code}, {container.restarts} restarts"
     if container.ended == "OOMKilled":
         return _why(Trouble.OUT_OF_MEMORY, f"{ended}: killed for memory{said}")
-    trouble = Trouble.PREPARE if container.exit_code in REFUSALS else Trouble.CRASH
+    if container.exit_code in REFUSALS:
+        trouble = _REFUSED_FOR.get(container.exit_code or 0, Trouble.PREPARE)
+    else:
+        trouble = find_storage_trouble(words) or Trouble.CRASH
     return _why(trouble, ended + said, final=container.exit_code in FINAL_REFUSALS and container.restarts > 0)
+
+
+def find_storage_trouble(words: str) -> Trouble | None:
+    """The trouble that an error of the volume's is about; None when the words are about something else.
+
+    >>> find_storage_trouble("dd: writing 'x': No space left on device")
+    <Trouble.DISK_FULL: 'disk_full'>
+    """
+    return next((trouble for trouble, sign in _STORAGE_WORDS if re.search(sign, words, re.IGNORECASE)), None)
 
 
 def _why_mount(pod: Pod, evidence: Evidence) -> WhyNot | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .names import claim_name, pet_name
-from .pods import WAY_OUT, Trouble
+from .pods import WAY_OUT, Trouble, find_storage_trouble
 from .report import Check, Report
 
 
@@ -37,7 +37,7 @@ _REPORTED: Final = {Verdict.RIGHT: "true", Verdict.UNKNOWN: "unknown", Verdict.W
 class Finding:
     """One statement about one pet.
 
-    ``check``     what was looked at: pod, identity, claim, volume, mount, dns, ping
+    ``check``     what was looked at: pod, identity, claim, volume, mount, storage, dns, ping
     ``trouble``   stable word for what is wrong; empty when nothing is
     ``evidence``  what was seen
     ``way_out``   what mends it
@@ -66,6 +66,14 @@ class Diagnosis:
     def healthy(self) -> bool:
         """Whether all is right and known."""
         return self.verdict is Verdict.RIGHT
+
+    def ways_out(self) -> list[str]:
+        """A line for each trouble that something mends, for a person."""
+        return [
+            f"{one.pet} {one.trouble}: {one.way_out}"
+            for one in self.findings
+            if one.verdict is Verdict.WRONG and one.way_out
+        ]
 
     def describe(self) -> str:
         """One line: what is wrong, else what is unknown, else that all is right."""
@@ -97,6 +105,7 @@ def diagnose(
             _claim(set_name, pet, claim_template),
             _volume(pet),
             _mount(pet),
+            _storage(pet),
             _names(pet),
             _answers(pet),
         ]
@@ -179,7 +188,7 @@ def _mount(pet: Mapping[str, Any]) -> Finding:
     options = set(mount["options"])
     wrong: list[tuple[str, str]] = []
     if "ro" in options:
-        wrong.append(("mounted_read_only", "it is mounted read-only"))
+        wrong.append(("read_only", "it is mounted read-only"))
     if str(mount["type"]).startswith("nfs"):
         if export and str(mount["source"]).rstrip("/") != str(export).rstrip("/"):
             wrong.append(("wrong_export", f"{mount['source']} is mounted, the volume is {export}"))
@@ -211,6 +220,63 @@ def _nfs_options(options: set[str]) -> list[tuple[str, str]]:
     if not options & {"proto=tcp", "proto=tcp6", "proto=rdma"}:
         wrong.append(("nfs_transport", "it is not mounted over TCP"))
     return wrong
+
+
+# Less than this is full: InnoDB and the binary logs grow by more in one step.
+LEAST_FREE_MIB: Final = 64
+
+
+def _storage(pet: Mapping[str, Any]) -> Finding:
+    """Whether the volume answers: its size at once, and a file that is opened anew."""
+    name, told = str(pet["name"]), pet.get("storage")
+    if not told:
+        why = pet.get("probe_failure") or "nobody could look from within the pet"
+        return Finding(name, "storage", Verdict.UNKNOWN, "", str(why))
+    found = _judge_storage(str(told["size"]), told["free_bytes"], str(told["file"]))
+    if found is None:
+        return Finding(name, "storage", Verdict.RIGHT)
+    if not found[0]:
+        return Finding(name, "storage", Verdict.UNKNOWN, "", found[1])
+    word, evidence, way_out = found
+    return Finding(name, "storage", Verdict.WRONG, word, evidence, way_out)
+
+
+def _judge_storage(size: str, free_bytes: int | None, file: str) -> tuple[str, str, str] | None:
+    """Word, evidence and way out; None when all is right, an empty word when nobody can tell.
+
+    ``size``  what asking for the file system's size gave, ``file`` what opening a file gave: ok, silent, or an error
+    """
+    for said in (size, file):
+        if said in ("ok", "silent"):
+            continue
+        trouble = find_storage_trouble(said)
+        if trouble is not None:
+            return trouble.value, said, WAY_OUT[trouble]
+        if "No such file" in said:
+            trouble = Trouble.FOLDER_EMPTIED
+            return trouble.value, "its identity file is gone from under it", WAY_OUT[trouble]
+        if "Permission denied" in said or "Operation not permitted" in said:
+            return "export_withdrawn", f"the server refuses it: {said}", "export the path to the pet's node: run site"
+        return "", f"the volume says: {said}", ""
+    if size == "silent":
+        return (
+            Trouble.SERVER_UNREACHABLE.value,
+            "the NFS server does not answer; all I/O waits for it",
+            WAY_OUT[Trouble.SERVER_UNREACHABLE] + "; the pet goes on by itself",
+        )
+    if file == "silent":
+        return (
+            "nfs_grace",
+            "the NFS server answers and opens no file: it is in its grace period after a restart",
+            "wait: it is over after nfsv4gracetime (90 s by default), and the pet goes on by itself",
+        )
+    if free_bytes is not None and free_bytes < LEAST_FREE_MIB * 1048576:
+        return (
+            Trouble.DISK_FULL.value,
+            f"{free_bytes // 1048576} MiB are free, less than {LEAST_FREE_MIB}",
+            WAY_OUT[Trouble.DISK_FULL],
+        )
+    return None
 
 
 def _names(pet: Mapping[str, Any]) -> Finding:
@@ -288,7 +354,8 @@ def build_report(subject: str, at: str, diagnosis: Diagnosis) -> Report:
 TROUBLES: Final = (
     *(one.value for one in Trouble if one is not Trouble.NONE),
     *("wrong_name", "other_server", "wrong_claim", "claim_lost", "volume_lost", "claim_not_bound"),
-    *("volume_released", "volume_not_bound", "volume_of_other_claim", "mounted_read_only", "wrong_export"),
-    *("nfs_version", "nfs_soft", "nfs_no_locks", "nfs_transport", "dns", "no_answer"),
+    *("volume_released", "volume_not_bound", "volume_of_other_claim", "wrong_export"),
+    *("nfs_version", "nfs_soft", "nfs_no_locks", "nfs_transport", "nfs_grace", "export_withdrawn"),
+    *("dns", "no_answer"),
     *("same_server_uuid", "same_volume", "same_export"),
 )

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .gtid import GtidSet
+from .names import claim_name
 from .ring import Channel, Down, LeaseView, Mode, PetState, Ring, RingPet, State
 from .ring_plan import RingPlan, errant_of_replicas, lost_own, shorten
+from .ring_trouble import WAYS_OUT, Found, RingTrouble, classify_fault
 from .status_table import render_table
 
 
@@ -62,6 +64,13 @@ class RingJudgement:
     degraded: list[str] = field(default_factory=list)
     uncertain: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    troubles: list[Found] = field(default_factory=list)
+
+    def tell(self, word: Word, pet: str, trouble: RingTrouble, text: str, way_out: str = "") -> None:
+        """What is wrong, as a sentence among those of ``word`` and as a trouble with its name. ``pet`` may be empty."""
+        lists = {Word.BROKEN: self.broken, Word.UNCERTAIN: self.uncertain, Word.DEGRADED: self.degraded}
+        lists[word].append(text)
+        self.troubles.append(Found(pet, trouble, text, way_out))
 
     @property
     def word(self) -> Word:
@@ -87,46 +96,57 @@ def judge_ring(ring: Ring, states: Mapping[str, State], lease: LeaseView, plan: 
     up = {pet.name: state for pet in ring.pets if isinstance(state := states.get(pet.name), PetState)}
     judged = RingJudgement([], None, lease.in_sync or ())
     _judge_lease(ring, up, lease, judged)
-    for problem in plan.refusals:
-        judged.broken.append(problem.render().rstrip("."))
+    for problem, trouble in zip(plan.refusals, plan.refused_for):
+        judged.tell(Word.BROKEN, "", trouble, problem.render().rstrip("."), problem.way_out)
     errant, late = find_extra(ring, up, lease)
     for pet in ring.pets:
         state = states.get(pet.name, Down("unknown", "was not asked"))
         if isinstance(state, Down):
             judged.pets.append(PetJudgement(pet.name, pet.ordinal, "unknown", False, reason=state.reason))
-            judged.uncertain.append(f"{pet.name} could not be asked: {state.reason}")
+            text = f"{pet.name} could not be asked: {state.reason}"
+            trouble = RingTrouble.NO_ANSWER
+            if state.kind == "access_denied":
+                # As after the set was made anew, with new passwords, around data that were kept.
+                trouble = RingTrouble.OLD_PASSWORD
+                claim = claim_name("db", ring.set_name, pet.ordinal)
+                text += f"; the data on the volume of claim {claim} hold another password than the Secret"
+            judged.tell(Word.UNCERTAIN, pet.name, trouble, text, state.way_out)
             continue
         judged.pets.append(_judge_pet(ring, pet, state, up, lease, errant, late, judged))
     if plan.steps:
-        judged.degraded.append(f"not set up as described: {len(plan.steps)} steps are missing")
+        text = f"not set up as described: {len(plan.steps)} steps are missing"
+        judged.tell(Word.DEGRADED, "", RingTrouble.NOT_SET_UP, text)
     for reason in plan.pending:
         if not reason.endswith("does not answer"):
-            judged.degraded.append(reason)
+            judged.tell(Word.DEGRADED, "", RingTrouble.PENDING, reason)
     return judged
 
 
 def _judge_lease(ring: Ring, up: Mapping[str, PetState], lease: LeaseView, judged: RingJudgement) -> None:
     if lease.unknown:
-        judged.uncertain.append(f"the Lease could not be read: {lease.unknown}")
+        judged.tell(Word.UNCERTAIN, "", RingTrouble.NO_ANSWER, f"the Lease could not be read: {lease.unknown}")
         return
     if lease.in_sync is None:
-        judged.degraded.append("no ring was set up yet: the Lease does not name the pets in sync")
+        text = "no ring was set up yet: the Lease does not name the pets in sync"
+        judged.tell(Word.DEGRADED, "", RingTrouble.NOT_SET_UP, text)
         return
     away = [pet.name for pet in ring.master_pets if pet.name not in lease.in_sync]
     if away:
-        judged.degraded.append(f"not in sync: {', '.join(away)} (cannot take over without loss)")
+        text = f"not in sync: {', '.join(away)} (cannot take over without loss)"
+        judged.tell(Word.DEGRADED, away[0], RingTrouble.NOT_IN_SYNC, text)
     holder = lease.holder
     if ring.mode is Mode.SPREAD:
         # All masters are written to; whoever holds the Lease is only named.
         open_masters = [pet.name for pet in ring.master_pets if pet.name in up and up[pet.name].is_open]
         judged.writer = holder if holder in open_masters else next(iter(open_masters), None)
     elif holder is None:
-        judged.degraded.append("no pet holds the Lease: there is no writer")
+        judged.tell(Word.DEGRADED, "", RingTrouble.NO_WRITER, "no pet holds the Lease: there is no writer")
     elif holder in up:
         if up[holder].is_open:
             judged.writer = holder
         else:
-            judged.degraded.append(f"{holder} holds the Lease and is not open for writes")
+            text = f"{holder} holds the Lease and is not open for writes"
+            judged.tell(Word.DEGRADED, holder, RingTrouble.NOT_OPEN, text)
 
 
 def find_extra(
@@ -184,13 +204,14 @@ def _judge_pet(
     )
     before = len(judged.reasons)
     if told.errant and not any(told.errant in reason for reason in judged.broken):
-        judged.broken.append(f"{pet.name} alone has {shorten(told.errant)}: errant transactions")
+        text = f"{pet.name} alone has {shorten(told.errant)}: errant transactions"
+        judged.tell(Word.BROKEN, pet.name, RingTrouble.ERRANT, text)
     if told.late and ring.mode is Mode.SINGLE_WRITER and lease.holder:
-        judged.degraded.append(
-            f"{pet.name} has {shorten(told.late)}, which the writer has not; the ring merges it unacknowledged"
-        )
+        text = f"{pet.name} has {shorten(told.late)}, which the writer has not; the ring merges it unacknowledged"
+        judged.tell(Word.DEGRADED, pet.name, RingTrouble.LATE, text)
     if pet.name in (lost := lost_own(ring, up)) and not any("of its own" in one for one in judged.broken):
-        judged.broken.append(f"{pet.name} lacks transactions of its own: {shorten(lost[pet.name])}")
+        text = f"{pet.name} lacks transactions of its own: {shorten(lost[pet.name])}"
+        judged.tell(Word.BROKEN, pet.name, RingTrouble.LOST_OWN, text)
     _judge_open(ring, pet, role, state, lease, judged)
     _judge_settings(ring, pet, state, judged)
     if role != "writer" or ring.source_of(pet) is not None:
@@ -213,11 +234,10 @@ def _role_of(ring: Ring, pet: RingPet, lease: LeaseView) -> str:
 
 def _judge_open(ring: Ring, pet: RingPet, role: str, state: PetState, lease: LeaseView, judged: RingJudgement) -> None:
     if role == "master" and not state.is_open and lease.in_sync is not None:
-        judged.degraded.append(f"{pet.name} is not open for writes")
+        judged.tell(Word.DEGRADED, pet.name, RingTrouble.NOT_OPEN, f"{pet.name} is not open for writes")
     if role in ("standby", "replica") and not state.super_read_only:
-        judged.broken.append(
-            f"{pet.name} is {'open for writes' if state.is_open else 'not super_read_only'} although it is a {role}"
-        )
+        text = f"{pet.name} is {'open for writes' if state.is_open else 'not super_read_only'} although it is a {role}"
+        judged.tell(Word.BROKEN, pet.name, RingTrouble.NOT_READ_ONLY, text)
 
 
 def _judge_settings(ring: Ring, pet: RingPet, state: PetState, judged: RingJudgement) -> None:
@@ -234,7 +254,10 @@ def _judge_settings(ring: Ring, pet: RingPet, state: PetState, judged: RingJudge
             f"{pet.name} has auto_increment_increment {step or 'unknown'} and auto_increment_offset "
             f"{offset or 'unknown'}, it should have {masters} and {place}: two masters could draw the same number"
         )
-        (judged.degraded if ring.mode is Mode.SPREAD else judged.notes).append(text)
+        if ring.mode is Mode.SPREAD:
+            judged.tell(Word.DEGRADED, pet.name, RingTrouble.AUTO_INCREMENT, text)
+        else:
+            judged.notes.append(text)
 
 
 def _judge_channel(
@@ -259,21 +282,28 @@ def _judge_channel(
     if channel.sql == "No" or channel.sql_error:
         told.channel = f"applier stopped ({channel.sql_error.number})" if channel.sql_error else "stopped"
         if channel.sql_error:
-            judged.broken.append(f"{pet.name} does not apply what {told.source} sends: {channel.sql_error}")
+            text = f"{pet.name} does not apply what {told.source} sends: {channel.sql_error}"
+            judged.tell(Word.BROKEN, pet.name, classify_fault(channel.sql_error), text)
         else:
-            judged.degraded.append(f"{pet.name} does not apply what it receives (stopped)")
+            text = f"{pet.name} does not apply what it receives (stopped)"
+            judged.tell(Word.DEGRADED, pet.name, RingTrouble.STOPPED, text)
     elif channel.io == "No":
         told.channel = f"receiver stopped ({channel.io_error.number})" if channel.io_error else "stopped"
         text = f"{pet.name} does not receive from {told.source}: {explain_io(channel)}"
-        (judged.broken if channel.io_error else judged.degraded).append(text)
+        word = Word.BROKEN if channel.io_error else Word.DEGRADED
+        judged.tell(word, pet.name, classify_fault(channel.io_error), text)
     elif channel.io != "Yes":
         told.channel = "connecting"
-        if source is not None:
-            judged.degraded.append(f"{pet.name} is connecting to {told.source}: {explain_io(channel)}")
+        # A source of this ring that could not be asked is told by itself.
+        if source is not None or told.source not in {one.name for one in ring.pets}:
+            text = f"{pet.name} is connecting to {told.source}: {explain_io(channel)}"
+            trouble = classify_fault(channel.io_error) if channel.io_error else RingTrouble.CONNECTING
+            judged.tell(Word.DEGRADED, pet.name, trouble, text)
     else:
         told.channel = "running"
         if channel.lag_s is not None and channel.lag_s > ring.lag_limit_s:
-            judged.degraded.append(f"{pet.name} lags {channel.lag_s:.0f} s behind {told.source}")
+            text = f"{pet.name} lags {channel.lag_s:.0f} s behind {told.source}"
+            judged.tell(Word.DEGRADED, pet.name, RingTrouble.LAG, text)
 
 
 def explain_io(channel: Channel) -> str:
@@ -282,6 +312,8 @@ def explain_io(channel: Channel) -> str:
     hints = {
         2061: "the connection has to be encrypted: SOURCE_SSL=1 (or GET_SOURCE_PUBLIC_KEY=1) is missing on the channel",
         1045: f"the password of {channel.user} in the Secret is not that of the account",
+        1129: "the source has blocked this address after too many broken handshakes: TRUNCATE TABLE"
+        " performance_schema.host_cache there",
         1236: "the source no longer has the binary logs, or has fewer transactions than this replica",
     }
     number = fault.number
@@ -297,10 +329,11 @@ def _judge_semi_sync(ring: Ring, role: str, state: PetState, lease: LeaseView, j
         text = f"source {side} ({state.semi_sync_clients})"
         others_in_sync = [one for one in lease.in_sync or () if one != name]
         if state.is_open and others_in_sync and (side != "on" or state.semi_sync_clients == 0):
-            judged.degraded.append(
+            text = (
                 f"{name} waits for no acknowledgement although {', '.join(others_in_sync)} should be in sync "
                 f"(semi-sync {side}, {state.semi_sync_clients} replicas)"
             )
+            judged.tell(Word.DEGRADED, name, RingTrouble.NO_ACKNOWLEDGEMENT, text)
         return text
     return f"replica {state.semi_sync('replica')}"
 
@@ -326,8 +359,13 @@ def render_ring_table(judged: RingJudgement) -> str:
             ]
         )
     lines = [render_table(titles, rows), f"replication: {judged.word.value}"]
-    lines += [f"  certain: {reason}" for reason in (*judged.broken, *judged.degraded)]
-    lines += [f"  not known: {reason}" for reason in judged.uncertain]
+    for lead, reasons in (("certain", [*judged.broken, *judged.degraded]), ("not known", judged.uncertain)):
+        for reason in reasons:
+            found = next((one for one in judged.troubles if one.evidence == reason), None)
+            lines.append(f"  {lead}: {reason}")
+            if found is not None:
+                mends = found.way_out or WAYS_OUT.get(found.trouble, "")
+                lines.append(f"    {found.trouble.value}" + (f": {mends}" if mends else ""))
     lines += [f"  note: {note}" for note in judged.notes]
     return "\n".join(lines)
 

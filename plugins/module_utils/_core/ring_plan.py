@@ -35,6 +35,7 @@ from .ring import (
     RingPet,
     State,
 )
+from .ring_trouble import RingTrouble
 
 CONNECT_RETRY_S = 1
 HEARTBEAT_S = 1.0
@@ -82,18 +83,21 @@ class RingStep:
 class RingPlan:
     """Steps in their order, or refusals and no steps.
 
+    ``refused_for``: the trouble that each refusal is about.
     ``pending``: what has to happen first, for example a pet that has to answer. ``predicted``: the settings of each
     changed channel afterwards, for the diff.
     """
 
     steps: list[RingStep] = field(default_factory=list)
     refusals: list[Refused] = field(default_factory=list)
+    refused_for: list[RingTrouble] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     predicted: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def refuse(self, subject: str, reason: str, way_out: str) -> None:
+    def refuse(self, subject: str, reason: str, way_out: str, trouble: RingTrouble = RingTrouble.REFUSED) -> None:
         """Note a reason against the plan."""
+        self.refused_for.append(trouble)
         self.refusals.append(Refused(subject, reason, way_out=way_out))
 
     def raise_if_refused(self, set_name: str) -> None:
@@ -206,6 +210,7 @@ def _check_servers(ring: Ring, up: Mapping[str, PetState], plan: RingPlan) -> No
                     "volume back"
                     if what == "server_uuid"
                     else "delete the pod whose server_id is not its own, so that it starts with its option file",
+                    RingTrouble.SAME_SERVER,
                 )
     for pet in ring.pets:
         state = up.get(pet.name)
@@ -266,6 +271,7 @@ def _check_masters(ring: Ring, up: Mapping[str, PetState], plan: RingPlan) -> No
             f"lacks transactions of its own that another pet has ({shorten(gtids)}): its data is older than what it "
             "once wrote, and it would use these numbers again",
             "keep its volume aside and give it an empty one: it is then seeded anew",
+            RingTrouble.LOST_OWN,
         )
     known = {state.server_uuid for state in up.values()}
     masters = [pet for pet in ring.master_pets if pet.name in up]
@@ -283,6 +289,7 @@ def _check_masters(ring: Ring, up: Mapping[str, PetState], plan: RingPlan) -> No
                 f"have data that the other does not have: only {one.name} has {shorten(only_one)}; "
                 f"only {two.name} has {shorten(only_two)}",
                 "decide whose data counts, keep the other's volume aside and give that pet an empty one",
+                RingTrouble.ERRANT,
             )
 
 
@@ -328,6 +335,7 @@ def _check_replicas(ring: Ring, up: Mapping[str, PetState], plan: RingPlan) -> N
                 f"pet {name}",
                 f"holds transactions that no master has: {shorten(gtids)}",
                 "keep its volume aside and give it an empty one: a read-only replica is seeded anew",
+                RingTrouble.ERRANT,
             )
         else:
             plan.pending.append(f"{name} holds transactions that a pet which does not answer may have")
@@ -408,6 +416,7 @@ def _plan_seed(
                 f"lacks transactions that {worst.name} has already purged from its binary logs: "
                 f"{shorten(purged[worst.name])}",
                 f"keep the volume of {pet.name} aside and give it an empty one: it is then seeded by CLONE",
+                RingTrouble.PURGED_LOG,
             )
             return True
         return False

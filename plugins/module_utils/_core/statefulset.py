@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from .pods import READY, Event, Evidence, Pod, Trouble, WhyNot, decide_create_trouble, decide_why_not_ready
+from .pods import READY, WAY_OUT, Event, Evidence, Pod, Trouble, WhyNot, decide_create_trouble, decide_why_not_ready
 
 Json = Any
 
@@ -161,6 +161,7 @@ def decide_readiness(
         _judge(view, ordinal, by_ordinal.get(ordinal), evidence or {}, set_events, gone_uids)
         for ordinal in view.ordinals
     )
+    pets = tuple(_stuck(view, pet, pets) for pet in pets)
     note = ""
     if view.deleting:
         note = "the set is being deleted"
@@ -193,6 +194,28 @@ def _judge(
     if why is READY and is_old and view.is_observed and view.must_be_new(ordinal):
         why = WhyNot(Trouble.OLD_REVISION, f"ready, but still at revision {pod.revision}; its turn is to come")
     return PetState(ordinal, name, pod, why, outdated=is_old)
+
+
+# Troubles of a pod that its revision brings with it: a roll-out does not get past them by itself.
+_OF_REVISION: Final = frozenset(
+    {Trouble.IMAGE, Trouble.CONFIG, Trouble.CRASH, Trouble.PREPARE, Trouble.OUT_OF_MEMORY, Trouble.SCHEDULING}
+)
+
+
+def _stuck(view: SetView, pet: PetState, pets: tuple[PetState, ...]) -> PetState:
+    """The pet as it is, or with the name of a roll-out that stands still and the pet that it waits for."""
+    way_out = WAY_OUT[Trouble.ROLLOUT_STUCK]
+    if pet.why.trouble is Trouble.OLD_REVISION:
+        broken = next((one for one in pets if not one.outdated and one.why.trouble in _OF_REVISION), None)
+        if broken is None:
+            return pet
+        seen = f"{pet.why.seen.partition(';')[0]}; the roll-out waits for {broken.name}: {broken.why.seen}"
+        return replace(pet, why=WhyNot(Trouble.ROLLOUT_STUCK, seen, way_out))
+    if pet.outdated and pet.why.trouble in _OF_REVISION and view.is_observed and view.must_be_new(pet.ordinal):
+        revision = pet.pod.revision if pet.pod is not None else ""
+        seen = f"{pet.why.seen}; the roll-out waits for this pod of the old revision {revision}"
+        return replace(pet, why=WhyNot(Trouble.ROLLOUT_STUCK, seen, way_out, pet.why.final))
+    return pet
 
 
 def plan_healing(view: SetView, pods: Iterable[Pod]) -> tuple[Pod, ...]:

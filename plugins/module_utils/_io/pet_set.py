@@ -305,6 +305,12 @@ def observe_evidence(
     return found, set_events
 
 
+def _names_claim(volume: Manifest, namespace: str, name: str) -> bool:
+    """Whether a volume is reserved for a claim of this name, whichever."""
+    claim = (volume.get("spec") or {}).get("claimRef") or {}
+    return (claim.get("namespace"), claim.get("name")) == (namespace, name)
+
+
 def _is_bound_both_ways(claim: Manifest | None, volume: Manifest | None) -> bool | None:
     """Whether the volume's claimRef means this very claim; None where one of them, or its uid, is not known."""
     bound = ((volume or {}).get("spec") or {}).get("claimRef") or {}
@@ -313,14 +319,25 @@ def _is_bound_both_ways(claim: Manifest | None, volume: Manifest | None) -> bool
 
 
 def observe_storage(
-    client: KubeClient, claims: Mapping[str, Any] | None, names: Iterable[str]
+    client: KubeClient, namespace: str, claims: Mapping[str, Any] | None, names: Iterable[str]
 ) -> MutableMapping[str, dict[str, Any]]:
-    """Claim, volume and export of each claim's name; None for what may not be read."""
+    """Claim, volume and export of each claim's name; None for what may not be read.
+
+    A claim that is gone, or was made anew, names no volume: then it is the volume that still names the claim.
+    """
     found: dict[str, dict[str, Any]] = {}
+    left: list[Manifest] | None = None
     for name in names:
         claim = (claims or {}).get(name)
         volume_name = ((claim or {}).get("spec") or {}).get("volumeName") or None
-        volume = try_get(client, kinds.PERSISTENT_VOLUME, volume_name) if volume_name else None
+        if volume_name:
+            volume = try_get(client, kinds.PERSISTENT_VOLUME, volume_name)
+        elif claims is not None:
+            left = left if left is not None else try_list(client, kinds.PERSISTENT_VOLUME, None) or []
+            volume = next((one for one in left if _names_claim(one, namespace, name)), None)
+            volume_name = volume["metadata"]["name"] if volume else None
+        else:
+            volume = None
         nfs = ((volume or {}).get("spec") or {}).get("nfs") or {}
         server = str(nfs.get("server", ""))
         server = f"[{server}]" if ":" in server and not server.startswith("[") else server

@@ -53,6 +53,19 @@ def connect(target: Target) -> Any:
     )
 
 
+def connect_plainly(target: Target) -> Any:
+    """A connection without TLS, which the pets refuse."""
+    return pymysql.connect(
+        host=target.host,
+        port=target.port,
+        user=target.user,
+        password=target.password,
+        connect_timeout=target.timeout_s,
+        read_timeout=target.timeout_s,
+        ssl_disabled=True,
+    )
+
+
 class Workload(Protocol):
     """What a process does next; no value is used twice, whatever became of the operation."""
 

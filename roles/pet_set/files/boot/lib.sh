@@ -378,6 +378,18 @@ check_identity() {
         "$data/mysql.ibd belongs to uid $data_owner and mysqld runs as $(id -u): set the owner on the server"
 }
 
+# repair_modes: mysqld passes over an auto.cnf that everybody may write, takes a new server_uuid, and its history forks.
+# Squashing servers and restores leave such files. Only after check_identity: it is this pet's own file.
+repair_modes() {
+    mode=$(stat -c %a "$data/auto.cnf")
+    case $mode in
+        *[2367]) ;;
+        *) return 0 ;;
+    esac
+    chmod 0640 "$data/auto.cnf" || refuse wrong-owner "$data/auto.cnf has mode $mode: set 0640 on the server"
+    say "$data/auto.cnf had mode $mode, which mysqld does not trust: it is 0640 now"
+}
+
 # sign: publish the data folder's identity, whole or not at all.
 sign() {
     cat "$data/$identity_name" >"$volume/.petset-identity.new"

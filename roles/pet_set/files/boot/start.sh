@@ -18,6 +18,7 @@ check_identity
 check_writable
 take_lock
 check_identity
+repair_modes
 render_cnf
 # What an earlier mysqld of this pod left behind. The folder is the pod's own, so nobody else's is hit.
 rm -f "$run/mysqld.sock" "$run/mysqld.sock.lock" "$run/mysqld.pid"

@@ -42,6 +42,10 @@ class World:
                 Mount("nfs4", f"192.0.2.10:/srv/default-db-{name}", self.options),
                 {f"{peer}.{service}": (addresses[peer],) for peer in names},
                 {f"{peer}.{service}": "9.7.4" for peer in names},
+                "",
+                "ok",
+                1 << 30,
+                "ok",
             )
             for name in names
         }
@@ -86,6 +90,24 @@ def test_a_released_volume_is_named_with_its_way_out(world: World) -> None:
     assert trouble["trouble"] == "volume_released"
     assert trouble["pet"] == "mysql-1"
     assert "site" in trouble["way_out"]
+
+
+@pytest.mark.parametrize(("made_anew", "word"), [(False, "claim_lost"), (True, "claim_not_bound")])
+def test_the_volume_of_a_claim_that_was_lost_is_named(world: World, made_anew: bool, word: str) -> None:
+    """The claim names no volume any more, but the volume names the claim."""
+    volume = world.cluster.live(kinds.PERSISTENT_VOLUME, "default-db-mysql-1", None)
+    claim = world.cluster.live(kinds.PERSISTENT_VOLUME_CLAIM, "db-mysql-1", "default")
+    assert volume is not None
+    assert claim is not None
+    volume["status"]["phase"] = "Released"
+    volume["spec"]["claimRef"] = {"namespace": "default", "name": "db-mysql-1", "uid": "old"}
+    if made_anew:
+        claim["metadata"]["uid"] = "new"
+        claim["spec"].pop("volumeName")
+        claim["status"]["phase"] = "Pending"
+    else:
+        world.cluster.remove(kinds.PERSISTENT_VOLUME_CLAIM, "db-mysql-1", "default")
+    assert {one["trouble"] for one in world.check()["troubles"]} == {"volume_released", word}
 
 
 def test_a_volume_of_an_older_claim_is_named(world: World) -> None:

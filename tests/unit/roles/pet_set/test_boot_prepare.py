@@ -504,6 +504,19 @@ def test_start_becomes_mysqld(rig: Rig) -> None:
 
 
 @in_each_shell
+@pytest.mark.parametrize(("mode", "becomes"), [(0o666, 0o640), (0o642, 0o640), (0o640, 0o640), (0o644, 0o644)])
+def test_rp_rec_05_an_auto_cnf_that_everybody_may_write_is_repaired(rig: Rig, mode: int, becomes: int) -> None:
+    rig.fill()
+    path = rig.data / "auto.cnf"
+    path.chmod(mode)
+    before = path.read_text()
+    done = rig.run("start.sh")
+    assert done.returncode == 0, done.stderr
+    assert (path.stat().st_mode & 0o777, path.read_text()) == (becomes, before)
+    assert (f"had mode {mode:o}" in done.stderr) is (mode != becomes)
+
+
+@in_each_shell
 def test_start_passes_its_lock_and_its_place_to_mysqld(rig: Rig) -> None:
     rig.fill()
     with subprocess.Popen(

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 from ansible_collections.stateful.petset.plugins.module_utils._core import pet_probe
@@ -11,6 +13,8 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.pet_probe im
 
 OUTPUT = """\
 mount nfs4 192.0.2.10:/srv/0 rw,vers=4.1,hard,proto=tcp rw,nosuid
+size 1000 4096
+file ok
 dns mysql-0.db 10.0.0.1
 dns mysql-1.db 10.0.0.2
 ping mysql-0.db 9.7.4
@@ -26,7 +30,42 @@ def test_the_output_is_read() -> None:
     assert probe.mount.options == ("hard", "nosuid", "proto=tcp", "rw", "vers=4.1")
     assert probe.dns["mysql-1.db"] == ("10.0.0.2",)
     assert probe.ping == {"mysql-0.db": "9.7.4", "mysql-1.db": "failed"}
+    assert (probe.size, probe.free_bytes, probe.file) == ("ok", 4096000, "ok")
     assert parse_probe("") == Probe()
+
+
+@pytest.mark.parametrize(
+    ("said", "size", "file"),
+    [
+        ("size silent\nfile silent", "silent", "silent"),
+        ("size 7 4096\nfile silent", "ok", "silent"),
+        ("size failed Stale file handle\nfile failed Stale file handle", "Stale file handle", "Stale file handle"),
+        ("size 7 4096\nfile failed Permission denied", "ok", "Permission denied"),
+    ],
+)
+def test_how_a_volume_answers(said: str, size: str, file: str) -> None:
+    judged = judge_probes({"mysql-0": parse_probe(said)}, {}, "db")["mysql-0"]["storage"]
+    assert (judged["size"], judged["file"]) == (size, file)
+
+
+def test_the_program_asks_the_volume(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pet_probe, "SCRIPT", pet_probe.SCRIPT.replace(pet_probe.VOLUME_PATH, str(tmp_path)))
+
+    def look() -> Probe:
+        command = pet_probe.probe_command([])
+        return parse_probe(subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout)
+
+    gone = look()
+    assert (gone.size, gone.file) == ("ok", "No such file or directory")
+    # Opening a pipe that nobody writes to waits, as a file of a server in its grace period does.
+    os.mkfifo(tmp_path / pet_probe.IDENTITY_FILE)
+    assert look().file == "silent"
+    (tmp_path / pet_probe.IDENTITY_FILE).unlink()
+    (tmp_path / pet_probe.IDENTITY_FILE).write_text("{}")
+    good = look()
+    assert (good.size, good.file) == ("ok", "ok")
+    assert good.free_bytes is not None
+    assert good.free_bytes > 0
 
 
 def test_names_and_servers_are_judged() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,10 @@ GOOD_OPTIONS = ["hard", "local_lock=none", "proto=tcp", "rw", "vers=4.2"]
 UUIDS = {0: "aaaaaaaa-0000-4000-8000-000000000000", 1: "bbbbbbbb-0000-4000-8000-000000000001"}
 
 
+def storage(size: str = "ok", file: str = "ok", free_bytes: int | None = 1 << 30) -> dict[str, Any]:
+    return {"size": size, "free_bytes": free_bytes, "file": file}
+
+
 def pet(ordinal: int, **changes: Any) -> dict[str, Any]:
     return {
         "ordinal": ordinal,
@@ -36,6 +41,7 @@ def pet(ordinal: int, **changes: Any) -> dict[str, Any]:
         "bound_both_ways": True,
         "export": f"192.0.2.10:/srv/{ordinal}",
         "mount": {"type": "nfs4", "source": f"192.0.2.10:/srv/{ordinal}", "options": GOOD_OPTIONS},
+        "storage": storage(),
         "dns_ok": True,
         "dns_wrong": {},
         "ping_ok": True,
@@ -57,7 +63,7 @@ def test_a_good_set_is_healthy() -> None:
     diagnosis = look()
     assert diagnosis.healthy
     assert not_right(diagnosis) == []
-    assert len(diagnosis.findings) == 14
+    assert len(diagnosis.findings) == 16
     assert diagnosis.describe() == "every pet is itself, on its own volume, and answers"
 
 
@@ -81,11 +87,17 @@ WRONG: dict[str, dict[str, Any]] = {
     "volume_not_bound": {"volume_phase": "Failed"},
     "volume_of_other_claim": {"bound_both_ways": False},
     "wrong_export": mounted(source="192.0.2.10:/srv/2"),
-    "mounted_read_only": mounted("ro", *GOOD_OPTIONS),
+    "read_only": mounted("ro", *GOOD_OPTIONS),
     "nfs_version": mounted("hard", "proto=tcp", "vers=3", "local_lock=none"),
     "nfs_soft": mounted("soft", "proto=tcp", "vers=4.1", "local_lock=none"),
     "nfs_no_locks": mounted("hard", "proto=tcp", "vers=4.1", "local_lock=all"),
     "nfs_transport": mounted("hard", "proto=udp", "vers=4.1", "local_lock=none"),
+    "server_unreachable": {"storage": storage(size="silent", file="silent", free_bytes=None)},
+    "nfs_grace": {"storage": storage(file="silent")},
+    "stale_handle": {"storage": storage(size="Stale file handle", free_bytes=None)},
+    "export_withdrawn": {"storage": storage(file="Permission denied")},
+    "folder_emptied": {"storage": storage(file="No such file or directory")},
+    "disk_full": {"storage": storage(free_bytes=12 << 20)},
     "dns": {"dns_ok": False, "dns_wrong": {"mysql-0.db": []}},
     "no_answer": {"ping_ok": False, "ping": {"mysql-0.db": "failed", "mysql-1.db": "9.7.4"}},
     "same_volume": {"volume": "default-mysql-0"},
@@ -100,6 +112,7 @@ def test_each_trouble_has_its_own_name_and_evidence(trouble: str) -> None:
     assert (found.verdict, found.trouble) == (Verdict.WRONG, trouble)
     assert found.evidence
     assert trouble in TROUBLES
+    assert bool(found.way_out) == any(line.startswith(f"{found.pet} {trouble}: ") for line in diagnosis.ways_out())
     assert not diagnosis.healthy
     assert found.evidence in diagnosis.describe()
 
@@ -114,6 +127,7 @@ UNKNOWN: dict[str, dict[str, Any]] = {
     "its server_uuid is not known": {"server_uuid": None},
     "nobody could look": {"dns_ok": None},
     "no such shell": {"mount": None, "probe_failure": "no such shell"},
+    "the volume says: command not found": {"storage": storage(file="command not found")},
 }
 
 
@@ -134,10 +148,10 @@ def test_without_a_record_identity_is_unknown(known: dict[int, str] | None) -> N
 
 def test_a_look_that_was_not_taken_is_unknown() -> None:
     bare = pet(1)
-    for key in ("mount", "dns_ok", "ping_ok", "dns_wrong", "ping", "probe_failure"):
+    for key in ("mount", "storage", "dns_ok", "ping_ok", "dns_wrong", "ping", "probe_failure"):
         del bare[key]
     diagnosis = diagnose("mysql", [pet(0), bare], UUIDS)
-    assert {one.check for one in not_right(diagnosis)} == {"mount", "dns", "ping"}
+    assert {one.check for one in not_right(diagnosis)} == {"mount", "storage", "dns", "ping"}
     assert diagnosis.verdict is Verdict.UNKNOWN
 
 
@@ -171,4 +185,11 @@ def test_the_report_says_it() -> None:
     assert "volume default-mysql-1 is Released" in page
     assert "run the playbook site" in page
     assert "| volume | FAILED |" in render_markdown(report)
-    assert [one.verdict for one in report.checks if one.name != "volume"] == ["true"] * 6
+    assert [one.verdict for one in report.checks if one.name != "volume"] == ["true"] * 7
+
+
+def test_the_documentation_names_every_trouble() -> None:
+    """Here, or with the troubles of pods."""
+    folder = Path(__file__).resolve().parents[5] / "docs/roles"
+    text = (folder / "recovery_check.md").read_text() + (folder / "pet_set.md").read_text()
+    assert [word for word in TROUBLES if f"`{word}`" not in text] == []

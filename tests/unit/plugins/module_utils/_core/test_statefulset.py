@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.stateful.petset.plugins.module_utils._core.pods import Event, Pod, Trouble
+from ansible_collections.stateful.petset.plugins.module_utils._core.pods import Container, Event, Pod, Trouble
 from ansible_collections.stateful.petset.plugins.module_utils._core.statefulset import (
     SetView,
     Strategy,
@@ -91,6 +91,32 @@ def test_readiness(changes: dict[str, Any], pods: tuple[Pod, ...], ready: bool, 
     assert readiness.ready is ready
     assert {pet.ordinal: pet.why.trouble for pet in readiness.missing} == missing
     assert (readiness.describe() == "all pets are ready") is ready
+
+
+NO_IMAGE = (Container("mysqld", waiting="ImagePullBackOff", waiting_message="not found"),)
+
+
+def test_rp_sts_02_a_roll_out_that_waits_for_a_broken_pod_is_stuck() -> None:
+    """The pod keeps its own trouble; the pets whose turn does not come say what they wait for."""
+    zero, one = decide_readiness(VIEW, (pod(0, "old"), pod(1, ready=False, containers=NO_IMAGE))).pets
+    assert (zero.why.trouble, one.why.trouble) == (Trouble.ROLLOUT_STUCK, Trouble.IMAGE)
+    assert "waits for mysql-1: container mysqld: ImagePullBackOff" in zero.why.describe()
+    # A pod that is on its way holds nothing up.
+    zero, one = decide_readiness(VIEW, (pod(0, "old"), pod(1, ready=False))).pets
+    assert zero.why.trouble is Trouble.OLD_REVISION
+
+
+def test_rp_sts_02_a_broken_pod_of_the_old_revision_is_stuck() -> None:
+    zero, one = decide_readiness(VIEW, (pod(0), pod(1, "old", ready=False, containers=NO_IMAGE))).pets
+    assert zero.ready
+    assert one.why.trouble is Trouble.ROLLOUT_STUCK
+    assert "ImagePullBackOff" in one.why.seen
+    assert "site" in one.why.way_out
+    # One that the roll-out would not come to has its own trouble only.
+    kept = view_with(strategy=Strategy.ON_DELETE)
+    assert decide_readiness(kept, (pod(0), pod(1, "old", ready=False, containers=NO_IMAGE))).pets[1].why.trouble is (
+        Trouble.IMAGE
+    )
 
 
 def test_a_pod_that_was_told_to_go_is_not_ready_whatever_it_says() -> None:

@@ -1,0 +1,499 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What users of others reported, and each kind of trouble, staged on one set on the lab: what the collection does and
+what it says. The tests build on each other as little as they can; each leaves the set well.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.robustness.nemesis.base import Fault, Pick
+from tests.robustness.nemesis.kill import MysqldKill
+from tests.robustness.nemesis.volumes import EmptyFolder, VolumeReleased
+from tests.robustness.processes import stop_process
+from tests.robustness.world import Place, World
+
+from .conftest import Lab, wait_for
+from .sites import Play, Site, a_site, drop_in_of
+
+pytestmark = pytest.mark.lab
+
+NAMESPACE = "test-cases"
+APP = "faults"
+# Signs that a shell, an option file, SQL and a format string each read in their own way.
+PASSWORDS = {
+    "root": "pa'ss w\"ord\\ %s$HOME",
+    "admin": "päß€ %(x)s ${HOME}#;",
+    "replication": "*0123'\"\\ -p x !tag",
+}
+APP_PASSWORD = '\'; -- \\ "yes" ~'
+IN_SYNC = "stateful.petset/in-sync"
+
+
+class Cases:
+    """The set, its playbooks, its clients, and who is who."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        self.site = site
+        self.lab = site.lab
+        self.folder = folder
+        self.pets = site.pets
+        self.world = World(Place(namespace=NAMESPACE, lab=site.lab.name), folder / "session.log")
+
+    def lease(self) -> Any:
+        return self.pets.get("lease", "mysql")
+
+    @property
+    def writer(self) -> str:
+        return str(self.lease()["spec"]["holderIdentity"])
+
+    @property
+    def standby(self) -> str:
+        return next(pet for pet in self.pets.names if pet != self.writer)
+
+    def uuid(self, pet: str) -> str:
+        return self.pets.sql(pet, "SELECT @@server_uuid")
+
+    def settings(self) -> dict[str, Any]:
+        return self.world.settings(int(time.time()) % 10_000_000, 2, 1)
+
+    def ask(self, sql: str, limit_s: float = 30, **changes: Any) -> Any:
+        """What a client gets through HAProxy: rows, or the error when it gets none in time."""
+        done = self.world.client("ask", {**self.settings(), "sql": sql, "limit_s": limit_s, **changes}, limit_s + 60)
+        told = json.loads(done.out.splitlines()[-1])
+        return told.get("rows", told.get("error"))
+
+    def wait_well(self, seconds: float = 120) -> None:
+        """Until every pet is ready, in sync, and both hold the same transactions."""
+        self.pets.wait_ready(int(seconds))
+
+        def well() -> bool:
+            lease = self.lease()
+            named = lease["metadata"]["annotations"].get(IN_SYNC, "")
+            return set(named.split(",")) == set(self.pets.names) and bool(lease["spec"].get("holderIdentity"))
+
+        wait_for("both pets in sync", well, seconds)
+
+    def recovery(self) -> str:
+        """What the playbook recovery says."""
+        play = self.site.play("recovery", recovery_check_must_be_healthy=False)
+        assert play.changes == []
+        return play.output
+
+    def wait_healthy(self, seconds: float = 60) -> str:
+        """Until recovery finds the replication healthy; all that it says."""
+        well = "replication: healthy"
+        said: str = wait_for(well, lambda: said if well in (said := self.recovery()) else "", seconds)
+        return said
+
+    def wait_told(self, pet: str, word: str, seconds: float = 90) -> str:
+        """Until recovery tells this trouble of this pet; the line with the way out."""
+        row = re.compile(rf"{pet} +[a-z]+ +wrong +{word} +\S")
+        said = wait_for(
+            f"recovery tells {word}", lambda: said if row.search(said := self.recovery()) else None, seconds
+        )
+        found = re.search(rf"{pet} {word}: [^\"]+", said)
+        assert found, said
+        return found[0]
+
+    @contextmanager
+    def staged(self, fault: Fault, pet: str) -> Iterator[None]:
+        """A fault that is seen to work within, and is undone after."""
+        pick = Pick((pet,))
+        fault.setup(self.world, pick)
+        try:
+            fault.inject(self.world, pick)
+            wait_for(fault.describe(pick), lambda: fault.is_effective(self.world, pick), fault.effect_limit_s)
+            yield
+        finally:
+            fault.recover(self.world, pick)
+
+
+@pytest.fixture(scope="module")
+def cases(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cases]:
+    folder = tmp_path_factory.mktemp("cases")
+    app = {"user": APP, "database": APP, "password": APP_PASSWORD}
+    given = {"petset_passwords": PASSWORDS, "petset_app": app, "petset_wait_timeout": 240}
+    with a_site(lab, NAMESPACE, folder, **given) as site:
+        site.play("site")
+        yield Cases(site, folder)
+
+
+# --- the set as it was made -------------------------------------------------------------------------------------------
+
+
+def test_rp_rec_08_the_writer_is_killed_before_there_is_any_data(cases: Cases) -> None:
+    """Equal sets are equal, empty or not: the other pet serves. The process is gone, the pod is not."""
+    cases.wait_well()
+    old, new = cases.writer, cases.standby
+    pod, uuid = cases.pets.uid(old), cases.uuid(new)
+    assert cases.ask("SHOW TABLES") == []
+    with cases.staged(MysqldKill(), old):
+        begin = time.monotonic()
+        asked = "SELECT @@server_uuid, @@read_only"
+        wait_for("the other pet takes writes", lambda: cases.ask(asked) == [[uuid, 0]], 20)
+        assert time.monotonic() - begin < 20
+    cases.wait_well()
+    assert (cases.writer, cases.pets.uid(old)) == (new, pod)
+
+
+def test_rp_rep_11_each_password_arrives_whole(cases: Cases) -> None:
+    """root within the pets, admin by the collection, replication between the pets, the application through HAProxy."""
+    assert [cases.pets.sql(pet, "SELECT CURRENT_USER()") for pet in cases.pets.names] == ["root@localhost"] * 2
+    assert cases.ask("SELECT CURRENT_USER()") == [[f"{APP}@%"]]
+    assert cases.wait_healthy().count("running from") == 2
+    shown = "".join(play.output for play in cases.site.plays)
+    for password in (*PASSWORDS.values(), APP_PASSWORD):
+        assert password not in shown
+        assert json.dumps(password)[1:-1] not in shown
+
+
+def test_rp_rep_02_channels_do_not_need_a_cached_password(cases: Cases) -> None:
+    plugin = 'SELECT plugin FROM mysql.user WHERE user = "petset_repl"'
+    for pet in cases.pets.names:
+        assert cases.pets.sql(pet, plugin) == "caching_sha2_password"
+        cases.pets.sql(pet, "FLUSH PRIVILEGES")
+    for pet in cases.pets.names:
+        cases.pets.sql(pet, 'STOP REPLICA IO_THREAD FOR CHANNEL "ring"; START REPLICA IO_THREAD FOR CHANNEL "ring"')
+    state = (
+        "SELECT s.SERVICE_STATE, s.LAST_ERROR_NUMBER, c.SSL_ALLOWED"
+        " FROM performance_schema.replication_connection_status s"
+        " JOIN performance_schema.replication_connection_configuration c USING (CHANNEL_NAME)"
+    )
+    for pet in cases.pets.names:
+        asked = functools.partial(cases.pets.sql, pet, state)
+        wait_for("the channel runs", lambda: asked().split() == ["ON", "0", "YES"], 20)  # noqa: B023
+
+
+def test_rp_rep_05_running_ids_are_unique_and_not_0(cases: Cases) -> None:
+    assert [cases.pets.sql(pet, "SELECT @@server_id") for pet in cases.pets.names] == ["1000", "1001"]
+
+
+def test_rp_rep_10_settings_that_are_gone_are_refused_before_anything_is_touched(cases: Cases) -> None:
+    wrong = {"default_authentication_plugin": "mysql_native_password"}
+    play = cases.site.play("site", rc=2, petset_mysql_config=wrong)
+    assert (play.changes, play.writes) == ([], [])
+    assert "default_authentication_plugin" in play.output
+    assert "caching_sha2_password" in play.output
+
+
+def test_rp_rep_13_ten_checks_in_a_row_under_load_are_healthy(cases: Cases) -> None:
+    settings = {**cases.settings(), "folder": str(cases.folder)}
+    cases.world.client("setup", {**settings, "limit_s": 30})
+    playbook = cases.folder / "look.yml"
+    task = {
+        "stateful.petset.mysql_ring_info": {
+            "set": "mysql",
+            "namespace": NAMESPACE,
+            "kubeconfig": cases.site.kubeconfig,
+        },
+        "register": "looks",
+        "loop": list(range(10)),
+    }
+    words = {"ansible.builtin.debug": {"msg": "words {{ looks.results | map(attribute='summary') | join(',') }}"}}
+    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [task, words]}]))
+    clients = cases.world.start(*cases.world.client_argv("workload"))
+    try:
+        assert clients.stdin is not None
+        clients.stdin.write(json.dumps(settings) + "\n")
+        clients.stdin.flush()
+        count = "SELECT COUNT(*) FROM appended"
+        wait_for("rows", lambda: int(cases.ask(count)[0][0]) > 10)
+        before = int(cases.ask(count)[0][0])
+        play = cases.site.play(str(playbook))
+        assert int(cases.ask(count)[0][0]) > before + 50
+    finally:
+        stop_process(clients, 30)
+    assert "words " + ",".join(["healthy"] * 10) in play.output
+    assert play.changes == []
+
+
+def test_rp_hap_01_checks_do_not_log_in(cases: Cases) -> None:
+    """HAProxy 3.2 cannot log in to an account of MySQL 9; its checks ask the agent, who can."""
+    config = cases.pets.get("configmap", "mysql-proxy")["data"]["haproxy.cfg"]
+    assert "option httpchk" in config
+    assert "mysql-check" not in config
+    version = cases.pets.version(cases.writer)
+    assert int(version.split(".")[0]) >= 8
+    readers = {cases.ask("SELECT @@server_uuid", port=3307)[0][0] for _try in range(4)}
+    assert readers == {cases.uuid(pet) for pet in cases.pets.names}
+
+
+def test_rp_hap_02_servers_that_want_tls_are_up_and_clients_without_it_are_told(cases: Cases) -> None:
+    assert [cases.pets.sql(pet, "SELECT @@require_secure_transport") for pet in cases.pets.names] == ["1", "1"]
+    assert cases.ask("SELECT 1") == [[1]]
+    assert "3159" in cases.ask("SELECT 1", limit_s=0, tls=False)
+
+
+def test_rp_hap_03_no_number_of_cut_connections_blocks_the_proxies(cases: Cases) -> None:
+    """As plain TCP checks make them: 30 a pet, where one is allowed. Checks go to the agent, so none is HAProxy's."""
+    pets = cases.pets.names
+    try:
+        for pet in pets:
+            cases.pets.sql(pet, "SET GLOBAL max_connect_errors = 1")
+        for port in (3306, 3307):
+            address = cases.world.proxy_address()
+            script = f"for i in $(seq 30); do exec 3<>/dev/tcp/{address}/{port}; exec 3<&-; done"
+            cases.lab.run("bash", "-c", script)
+        assert cases.ask("SELECT 1", limit_s=0) == [[1]]
+        assert cases.ask("SELECT 1", limit_s=0, port=3307) == [[1]]
+        blocked = "SELECT COALESCE(SUM(COUNT_HOST_BLOCKED_ERRORS), 0) FROM performance_schema.host_cache"
+        assert [cases.pets.sql(pet, blocked) for pet in pets] == ["0", "0"]
+    finally:
+        for pet in pets:
+            cases.pets.sql(pet, "SET GLOBAL max_connect_errors = DEFAULT")
+
+
+# --- pods that come and go --------------------------------------------------------------------------------------------
+
+
+def test_rp_hap_06_and_rp_rec_05_a_pet_comes_back_with_another_address_and_its_uuid(cases: Cases) -> None:
+    """Readers notice nothing: no connection is led to the pet before a check has passed, nor to its old address. Its
+    auto.cnf was left open to everybody, which MySQL does not trust; it is the same server all the same.
+    """
+    pet = cases.standby
+    uuid, old = cases.uuid(pet), cases.pets.get("pod", pet)
+    auto_cnf = f"{cases.world.place.folder(pet)}/data/auto.cnf"
+    assert cases.lab.ssh("nfs", f"chmod 0666 {auto_cnf}").rc == 0
+    polling = cases.world.start(*cases.world.client_argv("poll"))
+    assert polling.stdin is not None
+    polling.stdin.write(json.dumps({**cases.settings(), "port": 3307}) + "\n")
+    polling.stdin.flush()
+    try:
+        cases.pets.kubectl("delete", "pod", pet, "--wait=false")
+        cases.pets.wait_there({pet: old["metadata"]["uid"]}, [pet])
+        started = time.time()
+        cases.wait_well()
+        time.sleep(5)
+    finally:
+        said = stop_process(polling, 20)[0]
+    looks = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    new = cases.pets.get("pod", pet)
+    assert new["status"]["podIP"] != old["status"]["podIP"]
+    assert [look for look in looks if "error" in look] == []
+    back = [look["at_s"] for look in looks if look["server"] == uuid and look["at_s"] > started]
+    assert back
+    # The kubelet's own word that it is ready comes no later than some checks after the first session.
+    assert cases.uuid(pet) == uuid
+    assert cases.lab.ssh("nfs", f"stat -c %a {auto_cnf}").stdout.strip() == "640"
+
+
+def test_rp_sts_02_and_rp_dns_01_a_roll_out_that_is_stuck(cases: Cases) -> None:
+    """The pod that waits is named with its reason, the ready one is left alone, and the corrected template heals it.
+    The same runs repair the governing service, by which a pet is found that is not ready.
+    """
+    pets = cases.pets
+    patch = json.dumps({"spec": {"publishNotReadyAddresses": False}})
+    pets.kubectl("patch", "service", "db", f"--patch={patch}")
+    old = {pet: pets.uid(pet) for pet in pets.names}
+    broken = cases.site.play("site", rc=2, petset_image="registry.lab:5000/mysql:none", petset_wait_timeout=25)
+    assert re.search(r"mysql-1: container \w+: (ErrImagePull|ImagePullBackOff)", broken.output)
+    assert pets.get("service", "db")["spec"]["publishNotReadyAddresses"] is True
+    assert pets.uid("mysql-0") == old["mysql-0"]
+    assert pets.is_ready("mysql-0")
+    assert not pets.is_ready("mysql-1")
+    address = pets.get("pod", "mysql-1")["status"]["podIP"]
+    wait_for("the name", lambda: address in pets.sh("mysql-0", "getent hosts mysql-1.db || true"), 40)
+    assert "playbook site" in cases.wait_told("mysql-0", "rollout_stuck", 30)
+    cases.site.play("site")
+    assert pets.uid("mysql-0") == old["mysql-0"]
+    assert pets.uid("mysql-1") != old["mysql-1"]
+    cases.wait_well()
+
+
+def test_rp_rec_06_data_that_hold_another_password_than_the_secret(cases: Cases) -> None:
+    """As of a set that was made anew around kept volumes: it is said which claim's, and nothing is initialised."""
+    secret = cases.pets.get("secret", "mysql-secret")["data"]["admin-password"]
+    try:
+        set_secret(cases, "YW5vdGhlcg==")
+        said = cases.recovery()
+    finally:
+        set_secret(cases, secret)
+    for ordinal in range(2):
+        assert f"claim db-mysql-{ordinal} hold another password than the Secret" in said
+    assert "old_password: " in said
+    cases.wait_healthy()
+
+
+def set_secret(cases: Cases, value: str) -> None:
+    patch = json.dumps({"data": {"admin-password": value}})
+    cases.pets.kubectl("patch", "secret", "mysql-secret", f"--patch={patch}")
+
+
+def test_rp_rec_02_rp_rec_03_rp_dns_02_all_pets_are_stopped_and_one_comes_back_alone(cases: Cases) -> None:
+    """A proxy that starts while there is no pet runs and turns clients away. A pet that was down while the other was
+    written to does not open alone. With both back, replication goes on by itself, and the row is on both.
+    """
+    pets = cases.pets
+    cases.wait_well()
+    behind = cases.standby
+    ahead = cases.writer
+    scale(cases, [ahead])
+    wait_for("the pet is gone", lambda: behind not in names_of(cases), 60)
+    table = "CREATE TABLE IF NOT EXISTS alone (id INT PRIMARY KEY)"
+    assert cases.ask(table, limit_s=30) == []
+    assert cases.ask("INSERT INTO alone VALUES (1)", limit_s=30) == []
+    scale(cases, [])
+    wait_for("both pets are gone", lambda: not names_of(cases), 60)
+
+    proxies = proxies_of(cases)
+    pets.kubectl("delete", "pod", proxies[0], "--wait=false")
+    wait_for("another proxy", lambda: proxies[0] not in proxies_of(cases) and len(proxies_of(cases)) == 2, 60)
+    pets.kubectl("rollout", "status", "deployment/mysql-proxy", "--timeout=60s")
+    assert "error" in str(cases.ask("SELECT 1", limit_s=0)).lower()
+
+    scale(cases, [behind])
+    pets.kubectl("wait", "pod", behind, "--for=condition=Ready", "--timeout=90s")
+    time.sleep(8)
+    assert pets.sql(behind, "SELECT @@super_read_only") == "1"
+    assert "error" in str(cases.ask("INSERT INTO alone VALUES (2)", limit_s=0)).lower()
+
+    scale(cases, list(pets.names))
+    cases.wait_well()
+    wait_for("the row", lambda: cases.ask("SELECT id FROM alone") == [[1]], 30)
+    for pet in pets.names:
+        assert pets.sql(pet, f"SELECT COUNT(*) FROM {APP}.alone") == "1"
+    assert cases.writer == ahead
+    for name in proxies_of(cases):
+        assert [one["restartCount"] for one in pets.get("pod", name)["status"]["containerStatuses"]] == [0]
+    cases.wait_healthy()
+
+
+def scale(cases: Cases, wanted: list[str]) -> None:
+    """Only these pets run: an ordinal to begin with, and a number."""
+    start = min((int(pet[-1]) for pet in wanted), default=0)
+    patch = json.dumps({"spec": {"ordinals": {"start": start}, "replicas": len(wanted)}})
+    cases.pets.kubectl("patch", "statefulset", "mysql", f"--patch={patch}")
+
+
+def names_of(cases: Cases) -> set[str]:
+    """The pods of pets that are there."""
+    pods = cases.pets.get("pods")["items"]
+    return {pod["metadata"]["name"] for pod in pods} & set(cases.pets.names)
+
+
+def proxies_of(cases: Cases) -> list[str]:
+    pods = cases.pets.get("pods")["items"]
+    return sorted(one for pod in pods if (one := pod["metadata"]["name"]).startswith("mysql-proxy"))
+
+
+# --- troubles, each by its name ---------------------------------------------------------------------------------------
+
+
+def test_the_server_in_its_grace_period(cases: Cases) -> None:
+    """It lasts until every client has come back: one is kept from it."""
+    cases.wait_well()
+    pet, node = cases.writer, cases.world.node_of(cases.standby)
+    assert cases.world.node_of(pet) != node
+    cases.lab.cli("pause", node)
+    try:
+        assert cases.lab.ssh("nfs", "systemctl restart nfs-server").rc == 0
+        assert "wait" in cases.wait_told(pet, "nfs_grace", 15)
+    finally:
+        cases.lab.cli("resume", node)
+    cases.wait_well()
+
+
+def test_a_disk_that_is_nearly_full(cases: Cases) -> None:
+    try:
+        cases.lab.cli("disk-full", "nfs", "/srv", "--leave", str(20 << 20))
+        assert "space" in cases.wait_told(cases.standby, "disk_full", 20)
+    finally:
+        cases.lab.cli("disk-free", "nfs", "/srv")
+
+
+def test_an_export_that_is_withdrawn(cases: Cases) -> None:
+    """From under a running pet, and then for a pod that is to mount it."""
+    pet = cases.standby
+    drop_in, path = drop_in_of(NAMESPACE), cases.world.place.folder(pet)
+    try:
+        assert cases.lab.ssh("nfs", f"sed -i.off '\\#{path}#d' {drop_in}; exportfs -ra; exportfs -f").rc == 0
+        said = wait_for(
+            "recovery tells it",
+            lambda: re.search(rf"{pet} +\w+ +wrong +(stale_handle|export_withdrawn)", cases.recovery()),
+            60,
+        )
+        assert said
+        cases.pets.kubectl("delete", "pod", pet, "--wait=false", "--grace-period=5")
+        assert (
+            "export"
+            in wait_for(
+                "recovery tells it",
+                lambda: re.search(rf"{pet} (mount_refused|export_missing): [^\"]+", cases.recovery()),
+                90,
+            )[0]
+        )
+    finally:
+        script = f"[ ! -e {drop_in}.off ] || mv {drop_in}.off {drop_in}; exportfs -ra; exportfs -f"
+        assert cases.lab.ssh("nfs", script).rc == 0
+    # The kubelet tries a new pod's mount at once, an old one's when its time comes.
+    cases.pets.kubectl("delete", "pod", pet, "--wait=false", "--grace-period=0", "--force")
+    cases.wait_well()
+
+
+def test_an_emptied_folder(cases: Cases) -> None:
+    pet = cases.standby
+    with cases.staged(EmptyFolder(), pet):
+        assert "nothing is initialised over it" in cases.wait_told(pet, "folder_emptied")
+    cases.wait_well(180)
+
+
+def test_a_claim_that_is_lost_and_its_volume(cases: Cases) -> None:
+    """Named, and mended by site, which loses nothing."""
+    pet = cases.standby
+    uuid = cases.uuid(pet)
+    with cases.staged(VolumeReleased(), pet):
+        assert "run the playbook site" in cases.wait_told(pet, "volume_released")
+        assert re.search(rf"{pet} (claim_lost|claim_not_bound): run the playbook site", cases.recovery())
+        cases.site.play("site")
+    cases.wait_well()
+    assert cases.uuid(pet) == uuid
+
+
+def test_rp_rec_01_a_pet_of_a_dead_node_starts_on_another(cases: Cases) -> None:
+    """Nothing is done until somebody says that the node is off. Then the pet starts elsewhere, waits for the locks of
+    the dead node until their lease is over, and removes none of them.
+    """
+    cases.wait_well()
+    pet = cases.standby
+    uuid, old, node = cases.uuid(pet), cases.pets.uid(pet), cases.world.node_of(pet)
+    taint = "node.kubernetes.io/out-of-service"
+    cases.lab.cli("power-off", node)
+    try:
+        assert "power the node on" in cases.wait_told(pet, "node", 90)
+        assert cases.pets.uid(pet) == old
+        cases.lab.kubectl("taint", "node", node, f"{taint}=nodeshutdown:NoExecute")
+        cases.pets.wait_there({pet: old}, [pet], 90)
+        cases.pets.kubectl("wait", "pod", pet, "--for=condition=Ready", "--timeout=150s")
+        assert cases.world.node_of(pet) != node
+        assert cases.uuid(pet) == uuid
+    finally:
+        cases.lab.kubectl("taint", "node", node, f"{taint}-", ok=False)
+        cases.lab.cli("power-on", node)
+    cases.pets.wait_node(node, ready=True)
+    cases.wait_well()
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def test_rp_rep_09_after_all_this_a_run_changes_nothing(cases: Cases) -> None:
+    """Accounts whose stored passwords have a random salt are no change, and neither password nor hash is shown."""
+    unset = json.dumps([{"op": "remove", "path": "/spec/ordinals"}])
+    cases.pets.kubectl("patch", "statefulset", "mysql", "--type=json", f"--patch={unset}")
+    play = cases.site.play("site", "--diff", "-vv")
+    assert play.changes == []
+    assert play.writes == []
+    hashes = cases.pets.sql(cases.writer, "SELECT HEX(authentication_string) FROM mysql.user").split()
+    shown: list[Play] = cases.site.plays
+    for one in (*hashes, *PASSWORDS.values(), APP_PASSWORD):
+        assert not [play for play in shown if one in play.output]
