@@ -22,6 +22,7 @@ import ssl
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -136,8 +137,7 @@ def look(pet: str, where: str) -> None:
 def main() -> None:
     """Until SIGTERM, or until nobody can want it any more."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
-    with open(os.environ["DRILL_PASSWORD_FILE"], encoding="utf-8") as handle:
-        password = handle.read().strip()
+    password = Path(os.environ["DRILL_PASSWORD_FILE"]).read_text(encoding="utf-8").strip()
     context = ssl.create_default_context(cafile=os.environ["DRILL_CA_FILE"])
     tell(begin=time.time() - now())
     threads = [threading.Thread(target=write, args=(one, context, password), daemon=True) for one in range(CLIENTS)]
