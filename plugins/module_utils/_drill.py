@@ -404,6 +404,8 @@ def _begin(work: _Work) -> dict[str, Any]:
     except Conflict as problem:
         raise Refused(subject, "somebody changes the set at this moment", way_out="run again") from problem
     work.did(*would)
+    # A run that fails from here on still says which drill it has begun.
+    work.partial["drill"] = _about(drill)
     _start(work, load, drill)
     return {**_told(decision), "drill": _about(drill)}
 
@@ -781,6 +783,9 @@ def _abandon(work: _Work) -> dict[str, Any]:
     drill = decision.under_way
     if drill is None:
         return _told(decision)
+    wanted = work.module.params["drill_id"]
+    if wanted and wanted != drill.id:
+        raise Refused(f"drill {wanted}", f"another one is under way: {decision.why}", way_out="leave that one alone")
     if work.module.check_mode:
         work.did(f"clean up after {drill.kind} of {drill.pet}, and record that it was interrupted")
         return _told(decision)

@@ -23,11 +23,11 @@ options:
   step:
     description:
       - V(plan) looks, and says whether the drill has to be run.
-      - V(begin) refuses when the set is not healthy, in a forbidden window, and in production without O(confirm); then it
-        starts the workload and waits until rows are acknowledged.
-      - V(crash) stages the crash. For V(node_power_off) and V(nfs_restart) it notes the time, and what follows stages it.
-      - V(prove) waits until everything is well again, within O(limit), reads all, judges, records and cleans up. A drill
-        that proves nothing is no failure of this step, see RV(proven).
+      - V(begin) refuses when the set is not healthy, in a forbidden window, and in production without O(confirm);
+        then it starts the workload and waits until rows are acknowledged.
+      - V(crash) stages the crash. For V(node_power_off) and V(nfs_restart) it notes the time, what follows stages it.
+      - V(prove) waits until everything is well again, within O(limit), reads all, judges, records and cleans up. A
+        drill that proves nothing is no failure of this step, see RV(proven).
       - V(abandon) ends a drill that an earlier run did not end. It waits until the set is healthy, cleans up, and
         records that the drill was interrupted. What a hook has staged has to be healed before.
     type: str
@@ -49,7 +49,9 @@ options:
     type: str
     default: writer
   drill_id:
-    description: The RV(drill.id) that the step V(begin) returned; for the steps V(crash) and V(prove).
+    description:
+      - The RV(drill.id) that the step V(begin) returned; for the steps V(crash) and V(prove).
+      - With the step V(abandon), no other drill than that is ended.
     type: str
   max_age:
     description: For how many seconds a proof is good.
@@ -295,7 +297,8 @@ figures:
   type: dict
   returned: with the step prove
 report:
-  description: The same as a page, as V(html), V(markdown), V(json), and the timeline as V(svg), empty without matplotlib.
+  description:
+    - The same as a page, as V(html), V(markdown) and V(json), and the timeline as V(svg), empty without matplotlib.
   type: dict
   returned: with the step prove
 report_name:
