@@ -162,31 +162,31 @@ EXAMPLES = r"""
     set: mysql
   register: plan
 
-- name: Stage it, when it has to be
+- name: Let the workload write
+  stateful.petset.pet_drill:
+    step: begin
+    kind: mysqld_kill
+    set: mysql
+    program: "{{ lookup('ansible.builtin.file', 'workload.py') }}"
+  register: begun
   when: plan.decision == 'run'
-  block:
-    - name: Let the workload write
-      stateful.petset.pet_drill:
-        step: begin
-        kind: mysqld_kill
-        set: mysql
-        program: "{{ lookup('ansible.builtin.file', 'workload.py') }}"
-      register: begun
 
-    - name: Kill the writer's mysqld
-      stateful.petset.pet_drill:
-        step: crash
-        kind: mysqld_kill
-        set: mysql
-        drill_id: "{{ begun.drill.id }}"
+- name: Kill the writer's mysqld
+  stateful.petset.pet_drill:
+    step: crash
+    kind: mysqld_kill
+    set: mysql
+    drill_id: "{{ begun.drill.id }}"
+  when: begun is not skipped
 
-    - name: Prove what came of it
-      stateful.petset.pet_drill:
-        step: prove
-        kind: mysqld_kill
-        set: mysql
-        drill_id: "{{ begun.drill.id }}"
-      register: proof
+- name: Prove what came of it
+  stateful.petset.pet_drill:
+    step: prove
+    kind: mysqld_kill
+    set: mysql
+    drill_id: "{{ begun.drill.id }}"
+  register: proof
+  when: begun is not skipped
 """
 
 RETURN = r"""

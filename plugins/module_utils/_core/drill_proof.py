@@ -326,12 +326,20 @@ def _writes(seen: Seen) -> Check:
     return Check("clients", TRUE)
 
 
+def _gap(seen: Seen) -> Span | None:
+    """The longest time without an acknowledged write, from the last one before the crash on."""
+    ended = [one.ended_s for one in seen.log.acknowledged]
+    end_s = seen.log.end_s
+    begin_s = max((at for at in ended if at <= seen.struck_s), default=min(seen.struck_s, end_s))
+    return find_gap(ended, begin_s, end_s)
+
+
 def _figures(seen: Seen, names: Sequence[str]) -> dict[str, Any]:
     acknowledged = seen.log.acknowledged
     wanted = {one.row for one in acknowledged}
     known = [rows for pet in names if (rows := seen.rows.get(pet)) is not None]
     lost = None if len(known) < len(names) or not seen.log.complete else len({*wanted} - frozenset.intersection(*known))
-    gap = find_gap([one.ended_s for one in acknowledged], min(seen.struck_s, seen.log.end_s), seen.log.end_s)
+    gap = _gap(seen)
     first = next((one for one in acknowledged if one.sent_s >= seen.struck_s), None)
     return {
         "acknowledged": len(acknowledged),
@@ -369,7 +377,7 @@ def build_timeline(seen: Seen) -> Timeline:
         (fault,),
         tuple(sorted((one for one in marks if 0 <= one.at_s <= end_s), key=lambda one: one.at_s)),
         tuple(merge_lane(pet, looks, end_s) for pet, looks in sorted(seen.log.looks.items())),
-        find_gap(ended, min(seen.struck_s, end_s), end_s),
+        _gap(seen),
     )
 
 
