@@ -95,6 +95,8 @@ _missing_library: Callable[[str], str] = missing_required_lib
 _ALPHABET = string.ascii_letters + string.digits
 # Enough that both connections work, and that the time before the crash can be seen in the picture.
 _WRITES_BEFORE = 60
+_WRITES_AFTER = 30
+_WRITE_LIMIT_S = 60
 _START_LIMIT_S = 90
 _STOP_LIMIT_S = 15
 _AGREE_LIMIT_S = 60
@@ -597,6 +599,32 @@ def _follow(work: _Work, drill: UnderWay, replicas: int, course: _Course) -> Non
         work.mark("judged healthy", course.well)
     except TimedOut as problem:
         course.why_not = problem.reason
+        return
+    with contextlib.suppress(TimedOut):  # no write afterwards is a finding
+        _wait_writes(work, drill, course.well)
+
+
+def _wait_writes(work: _Work, drill: UnderWay, well: datetime.datetime) -> None:
+    """Clients write again for a while after all is well."""
+
+    def judge(log: WorkLog) -> Judgement:
+        since = well.timestamp() + drill.offset_s - (log.began or 0.0)
+        count = sum(one.sent_s >= since for one in log.acknowledged)
+        return Judgement(
+            count >= _WRITES_AFTER,
+            f"{count} writes acknowledged since",
+            hopeless="it has ended" if log.complete else "",
+        )
+
+    wait_until(
+        "the workload",
+        lambda: read_log(work.client, work.spec),
+        judge,
+        Deadline(work.client.clock, _WRITE_LIMIT_S),
+        clock=work.client.clock,
+        progress=progress_of(work.module),
+        longest_interval_s=1.0,
+    )
 
 
 def _look_at_pods(work: _Work, drill: UnderWay, names: list[str]) -> list[str]:

@@ -293,7 +293,7 @@ figures:
   description:
     - Counts of writes, and times in seconds.
     - C(gap_s) is the longest time without an acknowledged write, C(first_write_s) the time from the crash to the first
-      one that was sent after it, C(recovered_s) the time until everything was judged well.
+      one after that, C(recovered_s) the time until everything was judged well.
   type: dict
   returned: with the step prove
 report:
