@@ -39,7 +39,7 @@ class Recovery:
     def drills(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = [{"kind": kind} for kind in ("pod_delete", "mysqld_kill", "both_pets")]
         if self.power:
-            hook = str(self.project / "molecule" / "recovery" / "power.yml")
+            hook = str(self.project / "molecule" / "recovery" / "tasks" / "power.yml")
             found.append({"kind": "node_power_off", "hook": hook, "hold_s": 5})
         return found
 
