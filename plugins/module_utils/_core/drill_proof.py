@@ -26,6 +26,8 @@ FALSE: Final = "false"
 UNKNOWN: Final = "unknown"
 WORDS: Final = {TRUE: "proven", FALSE: "failed", UNKNOWN: "unknown"}
 _BIN_S: Final = 0.1
+# The workload looks at each pet several times a second and tells it at least each second, if nothing hangs.
+_PATIENCE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,7 +379,7 @@ def build_timeline(seen: Seen) -> Timeline:
         bin_counts(ended, end_s, _BIN_S),
         (fault,),
         tuple(sorted((one for one in marks if 0 <= one.at_s <= end_s), key=lambda one: one.at_s)),
-        tuple(merge_lane(pet, looks, end_s) for pet, looks in sorted(seen.log.looks.items())),
+        tuple(merge_lane(pet, looks, end_s, _PATIENCE_S) for pet, looks in sorted(seen.log.looks.items())),
         _gap(seen),
     )
 
