@@ -222,8 +222,8 @@ def _avoid(nodes: Sequence[str]) -> Manifest:
 # It sends one itself, and does not drop it, when a process is past its limit of processor time. Nothing but the right
 # to run a program in the pod is needed for that, no privilege and no access to the node.
 _BY_LIMIT: Final = """\
-if command -v prlimit >/dev/null 2>&1; then
-    prlimit --pid 1 --cpu=1:1 && echo SIGKILL
+if prlimit --pid 1 --cpu=1:1 2>/dev/null; then
+    echo SIGKILL
 else
     kill -ABRT 1 && echo SIGABRT
 fi

@@ -133,7 +133,7 @@ def _kill(client: KubeClient, spec: PetSetSpec, name: str, container: str) -> Ca
             said = run_in_pod(client, spec.namespace, name, container, command).strip()
         except RuntimeError as problem:
             # The way to the container may end with it. That nothing was run at all is another matter.
-            if "Handshake" in str(problem) or "40" in str(problem)[:4]:
+            if "Handshake" in str(problem):
                 raise Refused(
                     f"Pod {spec.namespace}/{name}",
                     f"nothing could be run in its container {container}: {problem}",
