@@ -463,3 +463,39 @@ def test_teardown_takes_leftovers_away(world: World) -> None:
     _pet_set.run_pet_set(module, world.cluster.client(world.clock), {"changed": False})
     assert world.leftovers() == ["table"]
     assert world.cluster.live(kinds.SECRET, "mysql-secret", "default") is not None
+
+
+def test_the_workload_is_no_privileged_pod_and_stays_off_a_node_that_goes(world: World) -> None:
+    world.step("begin", kind="node_power_off")
+    spec = world.pod("mysql-drill")["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    (container,) = spec["containers"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    required = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert required["nodeSelectorTerms"] == [
+        {"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": ["node-0"]}]}
+    ]
+    # No service of the set leads to it.
+    assert world.pod("mysql-drill")["metadata"]["labels"]["app.kubernetes.io/component"] == "drill"
+
+
+def test_a_crash_that_may_not_be_staged_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = world.step("begin")
+
+    def forbidden(*_words: Any) -> str:
+        raise RuntimeError("(0) Reason: Handshake status 403 Forbidden")
+
+    monkeypatch.setattr(io_drill, "run_in_pod", forbidden)
+    with pytest.raises(Refused, match="nothing could be run in its container mysqld"):
+        world.step("crash", drill_id=begun["drill"]["id"])
+
+
+def test_somebody_else_s_object_of_that_name_is_left_alone(world: World) -> None:
+    world.cluster.add(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mysql-drill", "namespace": "default"}}
+    )
+    with pytest.raises(Refused, match="ConfigMap default/mysql-drill: it was not made for the set"):
+        world.step("begin")
+    assert world.cluster.live(kinds.CONFIG_MAP, "mysql-drill", "default") is not None
