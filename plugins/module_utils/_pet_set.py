@@ -30,7 +30,7 @@ from ._core.pods import Pod, parse_ordinal
 from ._core.secrets_plan import TLS_KEYS
 from ._core.set_steps import Observed, Options, Plan, Step, combine_refusals, is_own, render_diff
 from ._core.statefulset import SetView, decide_readiness, parse_statefulset, plan_healing
-from ._core.statefulset_plan import is_kept, plan_absent, plan_known_pets, plan_pet_set
+from ._core.statefulset_plan import absent_refs, is_kept, plan_absent, plan_known_pets, plan_pet_set
 from ._core.status_table import render_table
 from ._io.agent import read_pymysql
 from ._io.clock import Deadline
@@ -290,7 +290,7 @@ def _wait_ready(
 
 def _run_absent(module: Module, client: KubeClient, partial: Partial) -> Mapping[str, Any]:
     spec = parse_identity(module.params)
-    observed = observe_pet_set(client, spec)
+    observed = observe_pet_set(client, spec, absent_refs(spec))
     plan = plan_absent(spec, observed)
     if plan.refusals:
         raise combine_refusals(spec.name, plan.refusals)

@@ -73,7 +73,7 @@ def parse_wish(params: Mapping[str, Any]) -> RingWish:
 
 
 @dataclass(slots=True)
-class _Target:
+class Target:
     """What the API knows of the set. ``replicas`` None: there is no such set."""
 
     replicas: int | None
@@ -112,7 +112,7 @@ class _Work:
         return _Look(states, lease, plan, judge_ring(self.ring, states, lease, plan))
 
 
-def _observe_target(client: KubeClient, spec: PetSetSpec) -> _Target:
+def observe_target(client: KubeClient, spec: PetSetSpec) -> Target:
     """Three reads at the same time. NotFound: a Secret or a key of it is missing. InvalidInput: a password too long."""
     wanted: tuple[tuple[ObjectKind, str], ...] = (
         (kinds.STATEFUL_SET, spec.name),
@@ -122,7 +122,7 @@ def _observe_target(client: KubeClient, spec: PetSetSpec) -> _Target:
     with ThreadPoolExecutor(len(wanted)) as pool:
         live, passwords, tls = pool.map(lambda one: client.get(one[0], one[1], spec.namespace), wanted)
     if live is None:
-        return _Target(None)
+        return Target(None)
     admin, replication = (_value(passwords, spec.namespace, spec.secret, key) for key in (_ADMIN_KEY, SECRET_KEY))
     size = len(replication.encode())
     if size > MAX_PASSWORD_BYTES:
@@ -132,7 +132,7 @@ def _observe_target(client: KubeClient, spec: PetSetSpec) -> _Target:
             f"the password has {size} bytes, MySQL takes no longer one than {MAX_PASSWORD_BYTES} for a channel",
             f"at most {MAX_PASSWORD_BYTES} bytes",
         )
-    return _Target(
+    return Target(
         int((live.get("spec") or {}).get("replicas", 1)),
         admin,
         replication,
@@ -167,7 +167,7 @@ def _open(
     module: Module,
     client: KubeClient,
     wish: RingWish,
-    target: _Target,
+    target: Target,
     connect: Connect,
     adapt: Adapt,
     *,
@@ -214,7 +214,7 @@ def run_mysql_ring(
     """The module mysql_ring. ``partial`` always says what was done so far."""
     partial["actions"] = []
     wish = parse_wish(module.params)
-    target = _observe_target(client, wish.spec)
+    target = observe_target(client, wish.spec)
     if target.replicas is None:
         return _without_set(module, wish)
     work = _open(module, client, wish, target, connect, adapt)
@@ -370,7 +370,7 @@ def run_mysql_ring_info(
     """The module mysql_ring_info: the same look and judgement. Nothing is written and nothing is waited for."""
     wish = parse_wish(module.params)
     try:
-        target = _observe_target(client, wish.spec)
+        target = observe_target(client, wish.spec)
     except (Forbidden, NotFound) as problem:
         return _unknown(problem)
     if target.replicas is None:

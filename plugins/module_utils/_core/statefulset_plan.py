@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from . import kinds
+from .drill_objects import drill_refs
 from .errors import PetsetError, Refused
 from .kinds import Kind, ObjectRef, ref_of
 from .manifests import PetSetSpec, render_namespace, render_objects
@@ -48,6 +49,11 @@ def wanted_refs(spec: PetSetSpec) -> tuple[ObjectRef, ...]:
         ObjectRef(kinds.SECRET, spec.tls_secret, spec.namespace),
     ]
     return (*refs, *(ref_of(one) for one in render_objects(spec)))
+
+
+def absent_refs(spec: PetSetSpec) -> tuple[ObjectRef, ...]:
+    """Every object to read before the set is taken away: what a drill that did not end has left is among them."""
+    return (*wanted_refs(spec), *drill_refs(spec.name, spec.namespace))
 
 
 def plan_pet_set(spec: PetSetSpec, observed: Observed, options: Options) -> Plan:
@@ -199,11 +205,15 @@ _GO: Final[tuple[Kind, ...]] = (
     kinds.ROLE,
     kinds.SERVICE_ACCOUNT,
     kinds.CONFIG_MAP,
+    kinds.POD,
+    kinds.SECRET,
 )
 
 
 def is_kept(ref: ObjectRef, spec: PetSetSpec) -> bool:
     """Whether an object of the set stays when the set goes."""
+    if ref in drill_refs(spec.name, spec.namespace):
+        return False
     return ref.kind is kinds.SECRET or (ref.kind is kinds.CONFIG_MAP and ref.name == spec.config_map)
 
 

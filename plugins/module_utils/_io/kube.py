@@ -184,11 +184,18 @@ class KubeClient:
         return [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in items]
 
     def pod_log(
-        self, name: str, namespace: str, *, container: str | None = None, tail_lines: int = 20, previous: bool = False
+        self,
+        name: str,
+        namespace: str,
+        *,
+        container: str | None = None,
+        tail_lines: int | None = 20,
+        previous: bool = False,
     ) -> str | None:
-        """The last lines of a container's log; None when there is none (yet)."""
+        """The last lines of a container's log, all of it with ``tail_lines`` None; None when there is none (yet)."""
         sent = self._exchange("get", "GET", POD, name, namespace, "log")
-        sent.query["tailLines"] = str(tail_lines)
+        if tail_lines is not None:
+            sent.query["tailLines"] = str(tail_lines)
         if container:
             sent.query["container"] = container
         if previous:

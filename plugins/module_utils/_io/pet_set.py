@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,9 +42,12 @@ HEAL_AFTER_S = 10.0
 Secrets = Mapping[str, str]
 
 
-def observe_pet_set(client: KubeClient, spec: PetSetSpec) -> Observed:
-    """One request per object, one for the claims. Forbidden: an object of the set itself may not be read."""
-    refs = wanted_refs(spec)
+def observe_pet_set(client: KubeClient, spec: PetSetSpec, refs: Sequence[ObjectRef] = ()) -> Observed:
+    """One request per object (by default what the set is made of), one for the claims.
+
+    Forbidden: an object of the set itself may not be read.
+    """
+    refs = refs or wanted_refs(spec)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         namespace = pool.submit(observe_namespace, client, spec.namespace)
         claims = pool.submit(list_claims, client, spec)

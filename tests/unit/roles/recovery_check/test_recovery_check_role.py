@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module, role and playbook speak of the same drills, and the page of the role names each variable and kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible_collections.stateful.petset.plugins.module_utils._core.drill import DrillKind
+from ansible_collections.stateful.petset.plugins.modules import pet_drill
+
+ROOT = Path(__file__).parents[4]
+ROLE = ROOT / "roles/recovery_check"
+PAGE = (ROOT / "docs/roles/recovery_check.md").read_text()
+# Steps give these, or they are a part of the connection that is set by variables of the environment.
+NOT_IN_THE_ROLE = {
+    "step", "drill_id", "program", "progress_file", "lag_limit", "host", "api_key", "username", "password",
+    "client_cert", "client_key", "ca_cert", "validate_certs", "proxy_headers", "no_proxy",
+    "impersonate_user", "impersonate_groups",
+}  # fmt: skip
+STEPS = {"plan", "begin", "crash", "prove", "abandon"}
+
+
+def load(path: str) -> Any:
+    return yaml.safe_load((ROLE / path).read_text())
+
+
+OPTIONS: dict[str, Any] = load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+DRILL: dict[str, Any] = OPTIONS["recovery_check_drill"]["options"]
+
+
+def tasks(block: Any) -> list[dict[str, Any]]:
+    """All tasks, those within blocks as well."""
+    found: list[dict[str, Any]] = []
+    for task in block:
+        found.append(task)
+        for part in ("block", "rescue"):
+            found += tasks(task.get(part, ()))
+    return found
+
+
+def test_every_option_of_the_module_is_handed_on() -> None:
+    (block,) = [task for task in load("tasks/drill.yml") if "module_defaults" in task]
+    given = block["module_defaults"]["stateful.petset.pet_drill"]
+    assert set(given) == set(pet_drill.argument_spec()) - NOT_IN_THE_ROLE
+    spec = pet_drill.argument_spec()
+    for name, text in given.items():
+        default = spec[name].get("default")
+        if "recovery_check_drill" in text and default not in (None, "", []):
+            assert f"default({default!r})" in text, name
+        assert "recovery_check_" in text
+
+
+def test_every_key_of_a_drill_is_used_and_told() -> None:
+    text = "".join(path.read_text() for path in (ROLE / "tasks").glob("*.yml")) + (ROLE / "vars/main.yml").read_text()
+    for name in DRILL:
+        assert f"recovery_check_drill.{name}" in text, name
+        assert f"`{name}`" in PAGE, name
+    for name in OPTIONS:
+        assert f"`{name}`" in PAGE, name
+
+
+def test_kinds_are_the_same_everywhere() -> None:
+    kinds = [one.value for one in DrillKind]
+    assert kinds == pet_drill.KINDS
+    assert DRILL["kind"]["choices"] == kinds
+    for kind in kinds:
+        assert f"| `{kind}` |" in PAGE, kind
+    for kind in DrillKind:
+        assert (ROLE / "tasks" / f"{kind.value}.yml").exists() is kind.by_hook
+
+
+def test_each_step_is_taken_and_a_failure_is_healed() -> None:
+    every = tasks(load("tasks/drill.yml")) + tasks(load("tasks/stage.yml"))
+    taken = {task["stateful.petset.pet_drill"]["step"] for task in every if "stateful.petset.pet_drill" in task}
+    assert taken == STEPS
+    rescue = next(task["rescue"] for task in load("tasks/stage.yml") if "rescue" in task)
+    words = [next(key for key in task if "." in key) for task in rescue]
+    assert words == [
+        "ansible.builtin.set_fact",
+        "ansible.builtin.include_tasks",
+        "stateful.petset.pet_drill",
+        "ansible.builtin.fail",
+    ]
