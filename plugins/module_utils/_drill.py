@@ -143,6 +143,10 @@ def parse_drill_wish(params: Mapping[str, Any]) -> tuple[DrillWish, datetime.tzi
     return wish, zone
 
 
+# What mysql_ring_info has beside the options of a drill. Rows are not compared here: a drill reads its own table whole.
+_RING_OPTIONS = {"clone_threshold": 1024, "passwords_secret": None, "tls_secret": None, "compare": False}
+
+
 @dataclass(frozen=True, slots=True)
 class _Health:
     """One judgement of pets, replication and proxies."""
@@ -226,8 +230,7 @@ class _Work:
         """Pets, replication and proxies, as the passive check judges them."""
         params = self.module.params
         pets = run_pet_recovery(with_params(self.module, **params, probe=True), self.client, {})
-        ring_params = {**params, "clone_threshold": 1024, "passwords_secret": None, "tls_secret": None}
-        ring = run_mysql_ring_info(with_params(self.module, **ring_params), self.client, {}, self.connect)
+        ring = self.ring()
         proxies = None
         if params["proxy"]:
             proxies = run_pet_proxy_info(with_params(self.module, **params, probe=True), self.client, {})
@@ -235,7 +238,7 @@ class _Work:
 
     def ring(self) -> Mapping[str, Any]:
         """The replication alone."""
-        params = {**self.module.params, "clone_threshold": 1024, "passwords_secret": None, "tls_secret": None}
+        params = {**self.module.params, **_RING_OPTIONS}
         return run_mysql_ring_info(with_params(self.module, **params), self.client, {}, self.connect)
 
     # -- SQL ---------------------------------------------------------------------------------------------------------
