@@ -175,6 +175,9 @@ class World:
                 Mount("nfs4", f"192.0.2.10:/srv/default-db-{name}", ("hard", "proto=tcp", "rw", "vers=4.2")),
                 {f"{peer}.{service}": (addresses[peer],) for peer in names},
                 {f"{peer}.{service}": "9.7.4" for peer in names},
+                size="ok",
+                free_bytes=1 << 30,
+                file="ok",
             )
             for name in names
         }
