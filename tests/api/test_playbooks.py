@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import yaml
 
 from tests.api.cluster import PLAIN_TOKEN, Cluster
 from tests.api.test_pet_set import Kubelet
+from tests.processes import kill_marked
 
 pytestmark = [pytest.mark.api, pytest.mark.playbooks]
 
@@ -215,17 +215,17 @@ def play_and_kill(site: Site, after: int) -> list[str]:
     """
     position = site.api.audit_position()
     program = Path(sys.executable).with_name("ansible-playbook")
+    mark = f"PETSET_TEST_RUN={site.inventory}"
     with subprocess.Popen(
-        [program, "-i", site.inventory, "stateful.petset.site"],
+        ["env", mark, program, "-i", site.inventory, "stateful.petset.site"],
         cwd=site.inventory.parent,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
     ) as run:
         while run.poll() is None:
             if len(site.written(position)) >= after:
-                os.killpg(run.pid, signal.SIGKILL)
+                kill_marked(mark)
                 run.wait()
                 return site.written(position)
             time.sleep(0.01)

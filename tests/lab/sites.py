@@ -25,6 +25,7 @@ from pymysql.converters import escape_string
 
 from lab import ssh
 from tests.pets import Pets
+from tests.processes import kill_marked
 
 from .conftest import ROOT, Lab
 
@@ -150,6 +151,7 @@ class Running:
         finally:
             if self.process.poll() is None:
                 self.kill()
+        kill_marked(f"PETSET_WATCH_FILE={self.watch}")
         lines = [json.loads(line) for line in self.watch.read_text().splitlines()]
         play = Play(
             self.printed.read_text(errors="replace"),
