@@ -8,6 +8,7 @@ of which that begins is that task. PETSET_KILL_AFTER_S: or only lived to see for
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -26,6 +27,19 @@ description: Writes down what tasks did; kills the run at a task of choice.
 # They change nothing anywhere, so being killed there is being killed at the task before.
 TALK = set("assert debug fail include_role include_tasks meta set_fact set_stats validate_argument_spec".split())
 TALK |= {"nfs_export_info", "setup", "wait_for"}
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and those that they have; a parent before its children."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as handle:
+                children.setdefault(int(handle.read().rpartition(")")[2].split()[1]), []).append(int(name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found[1:]
 
 
 class CallbackModule(CallbackBase):
@@ -65,6 +79,11 @@ class CallbackModule(CallbackBase):
             self.kill()
 
     def kill(self) -> None:
+        # ansible-core gives each worker a session of its own, so a kill of the process group alone leaves the module
+        # of the task working on.
+        for pid in descendants(os.getpid()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         os.killpg(0, signal.SIGKILL)
 
     def result(self, word: str, result: Any) -> None:

@@ -24,6 +24,7 @@ import yaml
 from pymysql.converters import escape_string
 
 from lab import ssh
+from tests.callback.petset_watch import descendants
 from tests.pets import Pets
 from tests.processes import kill_marked
 
@@ -157,15 +158,17 @@ class Running:
             self.printed.read_text(errors="replace"),
             self.process.returncode,
             [line for line in lines if "outcome" in line],
-            self.site.requests_after(self.before),
+            # Of a run that was killed nobody asks what it requested.
+            self.site.requests_after(self.before) if self.process.returncode >= 0 else [],
             next((line for line in lines if "kill" in line), None),
         )
         self.site.plays.append(play)
         return play
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        for pid in (*descendants(self.process.pid), self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait(30)
 
 

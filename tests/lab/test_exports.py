@@ -381,6 +381,6 @@ def test_rp_vol_07_the_server_gives_the_directory_to_the_pet(remote: Remote) -> 
     unowned = {"name": "petset-exports-test", "exports": [one], "before": [taken]}
     warned, mended, settled = remote.here(unowned, owned, owned)
     assert f"{PET} belongs to 0, but requests of {address} act as 999" in warned["warnings"], warned
-    assert mended["plan"] == [f"set {PET} to 999:999 0750 (it is 0:0 0750)"], mended
+    assert mended["plan"] == [f"set {PET} to 999:999 - (it is 0:0 0750)"], mended
     assert mended["modes"] == {PET: "999:999 0750"}
     assert settled["changed"] is False, settled["plan"]
