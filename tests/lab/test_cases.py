@@ -269,6 +269,8 @@ def test_rp_hap_06_and_rp_rec_05_a_pet_comes_back_with_another_address_and_its_u
     polling.stdin.write(json.dumps({**cases.settings(), "port": 3307}) + "\n")
     polling.stdin.flush()
     try:
+        assert polling.stdout is not None
+        assert polling.stdout.readline() == "polling\n"
         cases.pets.kubectl("delete", "pod", pet, "--wait=false")
         cases.pets.wait_there({pet: old["metadata"]["uid"]}, [pet])
         started = time.time()

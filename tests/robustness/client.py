@@ -202,7 +202,9 @@ def ask(settings: dict[str, Any]) -> None:
 
 
 def poll(settings: dict[str, Any]) -> None:
-    """A new connection every 0.1 s until standard input ends: time of day in seconds, and who answered or the error."""
+    """A new connection every 0.1 s until standard input ends; then, for each, when (time of day, seconds) and who
+    answered, or the error. The line "polling" tells that the first one is over.
+    """
     target, stop = target_of(settings, settings["proxy"]), threading.Event()
     looks: list[dict[str, Any]] = []
 
@@ -220,6 +222,8 @@ def poll(settings: dict[str, Any]) -> None:
             connection.close()
         except CLIENT_ERRORS as error:
             said = {"error": f"{type(error).__name__}: {error}"}
+        if not looks:
+            print("polling", flush=True)
         looks.append({"at_s": time.time(), **said})
     for one in looks:
         print(json.dumps(one))
