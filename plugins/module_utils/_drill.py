@@ -229,7 +229,7 @@ class _Work:
         ring_params = {**params, "clone_threshold": 1024, "passwords_secret": None, "tls_secret": None}
         ring = run_mysql_ring_info(with_params(self.module, **ring_params), self.client, {}, self.connect)
         proxies = None
-        if params["proxy"]:
+        if params["proxies"]:
             proxies = run_pet_proxy_info(with_params(self.module, **params, probe=True), self.client, {})
         return _Health(pets, ring, proxies, params["mode"])
 
@@ -680,7 +680,7 @@ def _read(work: _Work, drill: UnderWay, replicas: int, struck: datetime.datetime
     word = ring["judgement"]["word"]
     health = course.health
     proxies: str | None = None
-    if work.module.params["proxy"]:
+    if work.module.params["proxies"]:
         proxies = UNKNOWN if health is None else FALSE if health.proxies_wrong else TRUE
     named, ready = course.named, course.ready
     return Seen(
