@@ -232,7 +232,7 @@ class _Work:
         pets = run_pet_recovery(with_params(self.module, **params, probe=True), self.client, {})
         ring = self.ring()
         proxies = None
-        if params["proxy"]:
+        if params["proxies"]:
             proxies = run_pet_proxy_info(with_params(self.module, **params, probe=True), self.client, {})
         return _Health(pets, ring, proxies, params["mode"])
 
@@ -683,7 +683,7 @@ def _read(work: _Work, drill: UnderWay, replicas: int, struck: datetime.datetime
     word = ring["judgement"]["word"]
     health = course.health
     proxies: str | None = None
-    if work.module.params["proxy"]:
+    if work.module.params["proxies"]:
         proxies = UNKNOWN if health is None else FALSE if health.proxies_wrong else TRUE
     named, ready = course.named, course.ready
     return Seen(

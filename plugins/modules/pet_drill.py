@@ -95,7 +95,7 @@ options:
     description: The port there.
     type: int
     default: 3306
-  proxy:
+  proxies:
     description: Whether the proxies have to be healthy as well.
     type: bool
     default: true
@@ -341,7 +341,7 @@ def argument_spec() -> dict[str, Any]:
         program={"type": "str"},
         client_host={"type": "str"},
         client_port={"type": "int", "default": 3306},
-        proxy={"type": "bool", "default": True},
+        proxies={"type": "bool", "default": True},
         set={"type": "str", "required": True, "aliases": ["name"]},
         namespace={"type": "str", "default": "default"},
         service={"type": "str", "default": "db"},

@@ -194,7 +194,7 @@ class World:
         self.tick()
 
     def step(self, step: str, *, check: bool = False, **options: Any) -> dict[str, Any]:
-        given = {"set": "mysql", "step": step, "kind": "mysqld_kill", "proxy": False, "program": "# it", **options}
+        given = {"set": "mysql", "step": step, "kind": "mysqld_kill", "proxies": False, "program": "# it", **options}
         self.module = FakeModule(checked(pet_drill.argument_spec(), given), check, False)
         self.module.warn = lambda _text: None  # type: ignore[method-assign]
         self.client = self.cluster.client(self.clock)

@@ -16,7 +16,7 @@ PAGE = (ROOT / "docs/roles/recovery_check.md").read_text()
 # Steps give these, or they are a part of the connection that is set by variables of the environment.
 NOT_IN_THE_ROLE = {
     "step", "drill_id", "program", "progress_file", "lag_limit", "host", "api_key", "username", "password",
-    "client_cert", "client_key", "ca_cert", "validate_certs", "proxy_headers", "no_proxy",
+    "client_cert", "client_key", "ca_cert", "validate_certs", "proxy", "proxy_headers", "no_proxy",
     "impersonate_user", "impersonate_groups",
 }  # fmt: skip
 STEPS = {"plan", "begin", "crash", "prove", "abandon"}
