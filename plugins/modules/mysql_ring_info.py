@@ -223,7 +223,7 @@ comparison:
         rows:
           description: Number of rows that differ, when it is known.
           type: int
-        keys:
+        primary_keys:
           description: Primary keys of some of them.
           type: list
           elements: str

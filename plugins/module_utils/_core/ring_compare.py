@@ -103,7 +103,7 @@ class Difference:
             "table": self.table,
             "pets": [list(group) for group in self.groups],
             "rows": self.rows,
-            "keys": list(self.keys),
+            "primary_keys": list(self.keys),
             "text": self.describe(),
         }
 

@@ -96,7 +96,7 @@ class _Work:
             return self.each(ask)
         except SqlError as problem:
             if problem.details.get("mysql_error") == _TOO_LONG:
-                raise self.too_long() from problem
+                raise self.too_long() from None
             raise
 
     def sync(self) -> None:
