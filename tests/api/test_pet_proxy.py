@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.stateful.petset.plugins.module_utils import _proxy
-from ansible_collections.stateful.petset.plugins.module_utils._core.errors import FieldConflict, Refused, TimedOut
+from ansible_collections.stateful.petset.plugins.module_utils._core.errors import FieldConflict, Refused
 from ansible_collections.stateful.petset.plugins.module_utils._core.haproxy import ProxyConfig, read_hash
 from ansible_collections.stateful.petset.plugins.module_utils._core.proxy_probe import View, look_command, parse_view
 from ansible_collections.stateful.petset.plugins.module_utils._io import proxy as _io_proxy
@@ -27,7 +27,7 @@ from lab.debian import ensure_haproxy
 from tests.api.cluster import ADMIN_TOKEN, Cluster, free_ports
 from tests.api.conftest import Killed, client_for, dying_client
 from tests.api.proxied import wait_for
-from tests.api.test_pet_set import BROKEN, MERGE, Kubelet
+from tests.api.test_pet_set import MERGE, Kubelet, told_of_broken_image
 
 pytestmark = pytest.mark.api
 
@@ -290,8 +290,7 @@ def test_rp_hap_07_a_configuration_that_haproxy_refuses_never_goes_live(world: W
 def test_a_broken_image_leaves_the_old_proxies(world: World) -> None:
     world.run()
     pods = world.pods()
-    with pytest.raises(TimedOut, match="ImagePullBackOff"):
-        world.run(image=BROKEN, wait_timeout=8)
+    told_of_broken_image(world)
     assert pods < world.pods()
     result = world.run(image="haproxy:3.2")
     assert result["ready"]

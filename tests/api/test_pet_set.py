@@ -188,6 +188,16 @@ def world(api: Cluster, namespace: str) -> Iterator[World]:
     kubelet.stop()
 
 
+def told_of_broken_image(world: Any) -> str:
+    """The error of a run whose image cannot be pulled, with the reason; it takes its time on a busy machine."""
+    for wait_s in (3, 15, 60):
+        with pytest.raises(TimedOut) as problem:
+            world.run(image=BROKEN, wait_timeout=wait_s)
+        if "ImagePullBackOff" in str(problem.value):
+            return str(problem.value)
+    raise problem.value
+
+
 def test_the_second_run_writes_nothing_and_asks_little(world: World) -> None:
     first = world.run(
         resources={"requests": {"cpu": "0.5", "memory": "1024Mi"}, "limits": {"memory": "1Gi"}},
@@ -278,9 +288,7 @@ def test_rp_sts_01_a_set_made_anew_keeps_its_pods(world: World) -> None:
 
 def test_rp_sts_02_a_broken_roll_out_is_named_and_healed(world: World) -> None:
     world.run()
-    with pytest.raises(TimedOut, match="ImagePullBackOff") as problem:
-        world.run(image=BROKEN, wait_timeout=8)
-    assert "mysql-1" in str(problem.value)
+    assert "mysql-1" in told_of_broken_image(world)
     pods = world.pods()
     result = world.run(image="mysql:8.4")
     assert result["ready"]
