@@ -213,7 +213,7 @@ def test_a_run_that_is_killed_during_clone_is_caught_up_with(rig: Rig) -> None:
             with lines.open("a", buffering=1) as file:
                 for step in steps:
                     pets.run(step, REPLICATION_PASSWORD, lambda line: print(line, file=file))
-        except BaseException:  # it must never come back into the tests
+        except BaseException:  # noqa: BLE001 - it must never come back into the tests
             lines.write_text(traceback.format_exc())
         finally:
             os._exit(0)
