@@ -98,7 +98,7 @@ def test_a_conflicting_update_stops_nothing_and_is_found(masters: tuple[Story, M
 def test_numbers_that_both_masters_draw_at_once_never_collide(
     masters: tuple[Story, Mysqld, Mysqld], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """100,000 rows; then one row is changed on both sides at once by ordinary clients, and nothing is stopped for it."""
+    """100,000 rows; then clients change one row on both sides at once, and nothing is stopped for it."""
     story, zero, one = masters
     zero.sql("CREATE TABLE d.drawn (number BIGINT PRIMARY KEY AUTO_INCREMENT, side CHAR(36))")
     story.settle(zero, one)
