@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -177,6 +180,62 @@ def test_the_life_of_a_ring(rig: Rig) -> None:
     assert "mysql-2" in plan.refusals[0].render()
     assert plan.steps == []
     assert story.judge().word.value == "broken"
+    story.pets.close()
+
+
+def test_a_run_that_is_killed_during_clone_is_caught_up_with(rig: Rig) -> None:
+    """Nobody waits for the CLONE any more; the pet goes on with it, ends, is started anew, and the next run knows."""
+    zero, two = rig.add(0), rig.add(2)
+    ring = replace(rig.ring(clone_over_mib=0), masters=1)
+    # MiB/s, so that there is time to be killed in; it is the one that receives who holds back.
+    two.sql("SET GLOBAL clone_max_data_bandwidth = 16")
+    zero.write("CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY)", "INSERT INTO d.t VALUES (1)")
+    story = Story(rig)
+    story.ring = ring
+    story.pets = Pets(ring, rig.connector())
+    story.lease = LeaseView(
+        {
+            "metadata": {
+                "annotations": {"stateful.petset/in-sync": "mysql-0", "stateful.petset/mode": "single_writer"},
+                "labels": {"app.kubernetes.io/managed-by": "stateful.petset", "stateful.petset/set": "mysql"},
+            },
+            "spec": {"holderIdentity": "mysql-0"},
+        }
+    )
+    steps = story.plan().steps
+    assert [step.kind for step in steps] == [Kind.SQL, Kind.SQL, Kind.CLONE]
+    lines = rig.folder / "lines"
+    pid = os.fork()
+    if pid == 0:
+        # A process of its own, which is killed as it is, connections and all.
+        try:
+            pets = Pets(ring, rig.connector())
+            with lines.open("a", buffering=1) as file:
+                for step in steps:
+                    pets.run(step, REPLICATION_PASSWORD, lambda line: print(line, file=file))
+        except BaseException:  # noqa: BLE001 - it must never come back into the tests
+            lines.write_text(traceback.format_exc())
+        finally:
+            os._exit(0)
+    end = time.monotonic() + 20
+    while not lines.exists() or "FILE COPY" not in lines.read_text():
+        assert time.monotonic() < end, lines.read_text()
+        time.sleep(0.1)
+    os.kill(pid, signal.SIGKILL)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    # The first look of the next run: seen as what it is, and nothing is begun a second time.
+    plan = story.plan()
+    assert plan.pending == ["mysql-2 is being seeded by CLONE"]
+    assert plan.steps == []
+    assert story.judge().word.value == "degraded"
+    end = time.monotonic() + 90
+    while not any("START REPLICA" in line for line in story.run()):
+        assert time.monotonic() < end, story.plan().pending
+        time.sleep(0.3)
+    assert two.restarts == 1
+    story.settle(zero, two)
+    assert two.sql("SELECT * FROM d.t") == [(1,)]
+    assert story.run() == []
     story.pets.close()
 
 

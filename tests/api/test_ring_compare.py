@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import itertools
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pymysql
 import pytest
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring import Mode
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring_compare import Comparison
@@ -16,6 +20,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._io.compare import
 
 from tests.api.mysqlds import Mysqld, Rig, running_rig
 from tests.api.test_ring import Story
+from tests.lab import traffic
 
 pytestmark = [pytest.mark.api, pytest.mark.servers]
 
@@ -88,6 +93,46 @@ def test_a_conflicting_update_stops_nothing_and_is_found(masters: tuple[Story, M
     story.settle(zero, one)
     assert one.sql("SELECT * FROM d.stock WHERE item = 7") == [(7, 0, 3)]
     assert compare(story).different == []
+
+
+def test_numbers_that_both_masters_draw_at_once_never_collide(
+    masters: tuple[Story, Mysqld, Mysqld], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """100,000 rows; then clients change one row on both sides at once, and nothing is stopped for it."""
+    story, zero, one = masters
+    zero.sql("CREATE TABLE d.drawn (number BIGINT PRIMARY KEY AUTO_INCREMENT, side CHAR(36))")
+    story.settle(zero, one)
+    turns = itertools.cycle([zero, one])
+
+    def connect(_target: object) -> Any:
+        path = str(next(turns).folder / "mysqld.sock")
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(path)
+        connection = pymysql.connect(unix_socket=path, user="root", database="d", autocommit=True, defer_connect=True)
+        connection.connect(sock)
+        return connection
+
+    # On the lab it is HAProxy that chooses.
+    monkeypatch.setattr(traffic, "connect", connect)
+    settings = {"proxy": "", "port": 0, "user": "", "password": "", "database": "d", "rows": 100_000, "batch": 250}
+    answer = traffic.fill(settings)
+    assert answer["failed"] == []
+    story.settle(zero, one)
+    counted = "SELECT side, COUNT(*) FROM d.drawn GROUP BY side ORDER BY side"
+    assert zero.sql(counted) == one.sql(counted) == [(side, 50_000) for side in sorted(answer["spans"])]
+    assert compare(story).as_dict() == {"tables": 2, "different": [], "not_compared": []}
+    traffic.conflict(settings)
+    story.settle(zero, one)
+    assert {
+        zero.sql("SELECT * FROM d.stock WHERE item = 7")[0],
+        one.sql("SELECT * FROM d.stock WHERE item = 7")[0],
+    } == {
+        (7, 1, 0),
+        (7, 0, 2),
+    }
+    assert story.judge().broken == []
+    (found,) = compare(story).different
+    assert found.describe() == "table d.stock differs between mysql-0 and mysql-1 in 1 row, by primary key: 7"
 
 
 def test_every_type_of_column_is_compared(masters: tuple[Story, Mysqld, Mysqld]) -> None:

@@ -96,17 +96,18 @@ class Site:
         words += ["env", "ANSIBLE_NOCOLOR=1", f"ANSIBLE_CALLBACK_PLUGINS={ROOT / 'tests' / 'callback'}"]
         words += ["ANSIBLE_CALLBACKS_ENABLED=petset_watch", f"PETSET_WATCH_FILE={watch}", *environment]
         words += [str(Path(sys.executable).with_name("ansible-playbook")), f"--extra-vars=@{extra}"]
-        output = (self.folder / f"output-{len(self.plays)}").open("w+")
+        printed = self.folder / f"output-{len(self.plays)}"
         before = len(self.audited())
-        process = subprocess.Popen(
-            [*words, name if name.startswith("/") else f"stateful.petset.{name}", *options],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        return Running(self, process, watch, Path(output.name), before)
+        with printed.open("wb") as output:
+            process = subprocess.Popen(
+                [*words, name if name.startswith("/") else f"stateful.petset.{name}", *options],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        return Running(self, process, watch, printed, before)
 
     def play(self, name: str, *options: str, rc: int | None = 0, **variables: Any) -> Play:
         """A run to its end; ``rc`` is the exit status that it has to have, None for any."""

@@ -73,6 +73,8 @@ def fill(settings: dict[str, Any]) -> dict[str, Any]:
         thread.start()
     for thread in threads:
         thread.join()
+    for connection in (one for all_of in sides.values() for one in all_of):
+        connection.close()
     return {"spans": spans, "failed": failed}
 
 
@@ -84,12 +86,17 @@ def conflict(settings: dict[str, Any]) -> dict[str, Any]:
     rows(second, "UPDATE stock SET sold = 2 WHERE item = 7")
     time.sleep(0.5)
     rows(first, "COMMIT")
+    first.close()
+    second.close()
     return {"shelf": one, "sold": two}
 
 
 def readers(settings: dict[str, Any]) -> dict[str, Any]:
     """The servers that the port for readers leads to."""
-    return {"servers": sorted(connect_to_each(settings, 3307, settings["servers"]))}
+    found = connect_to_each(settings, 3307, settings["servers"])
+    for [connection] in found.values():
+        connection.close()
+    return {"servers": sorted(found)}
 
 
 COMMANDS = {"fill": fill, "conflict": conflict, "readers": readers}
