@@ -125,9 +125,11 @@ def cases(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cases]
     lab.kubectl("create", "namespace", NAMESPACE)
     app = {"user": APP, "database": APP, "password": APP_PASSWORD}
     site = Site(lab, folder, NAMESPACE, petset_passwords=PASSWORDS, petset_app=app, petset_wait_timeout=240)
-    site.play("site")
-    yield Cases(site, folder)
-    clean(lab, NAMESPACE)
+    try:
+        site.play("site")
+        yield Cases(site, folder)
+    finally:
+        clean(lab, NAMESPACE)
 
 
 # --- the set as it was made -------------------------------------------------------------------------------------------
