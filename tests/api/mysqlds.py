@@ -39,7 +39,7 @@ from tests.api.cluster import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "roles/pet_set/files/boot/petset.cnf.in"
-ADMIN_PASSWORD = "admin-Secret-of-the-test"
+ADMIN_PASSWORD = "admin-Secret-of-the-test-päß€"
 REPLICATION_PASSWORD = 'it\'s \\ a "secret" %s'
 PREPARE = ROOT / "roles/pet_set/files/boot/prepare.sh"
 

@@ -24,7 +24,6 @@ import yaml
 from pymysql.converters import escape_string
 
 from lab import ssh
-from tests.callback.petset_watch import descendants
 from tests.pets import Pets
 from tests.processes import kill_marked
 
@@ -151,9 +150,7 @@ class Running:
         try:
             self.process.wait(limit_s)
         finally:
-            if self.process.poll() is None:
-                self.kill()
-        kill_marked(f"PETSET_WATCH_FILE={self.watch}")
+            self.kill()
         lines = [json.loads(line) for line in self.watch.read_text().splitlines()]
         play = Play(
             self.printed.read_text(errors="replace"),
@@ -167,9 +164,8 @@ class Running:
         return play
 
     def kill(self) -> None:
-        for pid in (*descendants(self.process.pid), self.process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """End what is left of it. What runs it ends with it, and the module of a worker that a kill left behind too."""
+        kill_marked(f"PETSET_WATCH_FILE={self.watch}")
         self.process.wait(30)
 
 

@@ -206,7 +206,7 @@ def open_session(
     connection = pymysql.connect(
         host=name or pet.host,
         user=user,
-        password=password,
+        password=password.encode(),  # text would be taken for Latin-1
         ssl=context,
         charset="utf8mb4",
         autocommit=True,

@@ -43,7 +43,7 @@ def connect(target: Target) -> Any:
         host=target.host,
         port=target.port,
         user=target.user,
-        password=target.password,
+        password=target.password.encode(),  # text would be taken for Latin-1
         database=target.database,
         autocommit=True,
         connect_timeout=target.timeout_s,
@@ -59,7 +59,7 @@ def connect_plainly(target: Target) -> Any:
         host=target.host,
         port=target.port,
         user=target.user,
-        password=target.password,
+        password=target.password.encode(),
         connect_timeout=target.timeout_s,
         read_timeout=target.timeout_s,
         ssl_disabled=True,
