@@ -352,7 +352,22 @@ def _figures(seen: Seen, names: Sequence[str]) -> dict[str, Any]:
         "first_write_s": None if gap is None else round(max(0.0, gap.end_s - seen.struck_s), 2),
         "recovered_s": None if seen.recovered_s is None else round(seen.recovered_s, 1),
         "dns_s": None if seen.dns_s is None else round(seen.dns_s, 1),
+        "others_restarted": sum(_was_touched(seen, pet) for pet in names if pet not in seen.drill.pets),
     }
+
+
+def _was_touched(seen: Seen, pet: str) -> bool:
+    """Whether a pet that was not hit has another pod, or a container that was started again."""
+    before, after = seen.drill.before.get(pet), seen.after.get(pet)
+    return (
+        before is not None
+        and after is not None
+        and (before.pod_uid, before.restarts)
+        != (
+            after.pod_uid,
+            after.restarts,
+        )
+    )
 
 
 # --- the report -------------------------------------------------------------------------------------------------------
@@ -365,6 +380,7 @@ _FACTS: Final = {
     "first_write_s": ("crash to the first write after that", " s"),
     "recovered_s": ("crash to everything judged well", " s"),
     "dns_s": ("pods ready to all names right", " s"),
+    "others_restarted": ("pets that were not hit and started again as well", ""),
 }
 
 

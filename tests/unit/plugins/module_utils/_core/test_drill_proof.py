@@ -74,6 +74,7 @@ def test_a_good_drill_is_proven_with_its_figures() -> None:
         "first_write_s": 2.05,
         "recovered_s": 5.0,
         "dns_s": 1.0,
+        "others_restarted": 0,
     }
     assert "all 80 acknowledged rows are on every pet" in proof.describe()
 
@@ -223,3 +224,8 @@ def test_the_report_tells_all_and_escapes_it() -> None:
     assert sum(data["timeline"]["counts"]) == 80
     assert data["timeline"]["gap"]["begin_s"] == pytest.approx(4.0, abs=0.1)
     assert data["verdict"] == "false"
+
+
+def test_a_pet_that_started_again_without_being_hit_is_counted() -> None:
+    after = pets("mysql-1", restarts={"mysqld": 1})
+    assert prove(replace(GOOD, after=after)).figures["others_restarted"] == 1
