@@ -8,9 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
