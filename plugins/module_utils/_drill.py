@@ -831,6 +831,8 @@ def _abandon(work: _Work) -> dict[str, Any]:
     if work.module.check_mode:
         work.did(f"clean up after {drill.kind} of {drill.pet}, and record that it was interrupted")
         return _told(decision)
+    # First: nobody waits for its writes any more. The mark stays until all is done.
+    work.did(*remove_objects(work.client, work.spec))
     wait_until(
         "the set",
         work.judge,
