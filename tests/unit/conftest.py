@@ -68,6 +68,6 @@ def only_loopback() -> Iterator[None]:
 def no_pause_between_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """A double that is down is down at once: four attempts at each look took minutes of the tests' time."""
     # Not at the top: under ansible-test this file is read before the collection can be imported.
-    from ansible_collections.stateful.petset.plugins.module_utils._io import mysql  # noqa: PLC0415
+    from ansible_collections.stateful.petset.plugins.module_utils._io import mysql
 
     monkeypatch.setattr(mysql, "PAUSES_S", (0.0,))
