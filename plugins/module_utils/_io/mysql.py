@@ -248,11 +248,11 @@ def sort_login(pet: str, user: str, problem: Exception, why_closed: str) -> Down
         )
     if number in (1040, 1203):
         return Down("busy", f"MySQL has no connection left ({said})", "raise max_connections")
-    if why_closed:
+    if "refused" in why_closed:
         return Down("not_listening", f"mysqld does not listen on its admin port {ADMIN_PORT} ({why_closed})")
     if isinstance(cause, TimeoutError):
         return Down("silent", "no answer in time")
-    return Down("lost", f"the connection failed (error {number}: {said})")
+    return Down("lost", f"the connection failed (error {number}: {said})" + (f": {why_closed}" if why_closed else ""))
 
 
 def tls_context(ca: str) -> ssl.SSLContext:
@@ -280,7 +280,8 @@ def port_forward_connector(client: KubeClient, namespace: str, ca: str, password
             context=context,
             sock=sock,
             limit_s=limit_s,
-            why_closed=lambda: " ".join(str(forward.error(ADMIN_PORT) or "").split())[:200],
+            # Its end tells what happened, what comes before only where.
+            why_closed=lambda: " ".join(str(forward.error(ADMIN_PORT) or "").split())[-200:],
             on_close=lambda: _end(ours),
         )
 

@@ -38,6 +38,7 @@ def operational(number: int, text: str, cause: Exception | None = None) -> Excep
         (operational(1040, "Too many connections"), "", "busy"),
         (operational(2013, "Lost connection"), "connection refused", "not_listening"),
         (operational(2013, "Lost connection"), "", "lost"),
+        (operational(2013, "Lost connection"), "error forwarding port 33062: write: broken pipe", "lost"),
         (operational(2003, "no", TimeoutError("timed out")), "", "silent"),
         (operational(2003, "no", ssl.SSLError(1, "wrong version number")), "", "tls"),
         (operational(2003, "no", ssl.SSLCertVerificationError(1, "hostname mismatch")), "", "tls"),
