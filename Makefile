@@ -78,6 +78,10 @@ demo: ## lab, site twice (the second changes nothing), status
 test: ## everything: set-up, gates, unit, cores, api, playbooks, servers, lab tests, scenarios
 	@$(PYTHON) -m tools.stages
 
+.PHONY: stories
+stories: .venv ## the long stories on the lab: reported cases, a set's whole life, failover, drills
+	@$(PYTHON) -m tools.stages stories
+
 .PHONY: bench
 bench: ## measure, side by side with the usual playbook, and write the figures to docs/
 	$(call need,bench/__main__.py)

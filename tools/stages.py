@@ -130,7 +130,11 @@ def stage_lab() -> None:
     # What was exported or deployed on a lab before is no part of the tests.
     if not os.environ.get("PETSET_KEEP_LAB"):
         lab("down")
-    pytest("lab", "tests/lab", "-m", "lab")
+    pytest("lab", "tests/lab", "-m", "lab and not stories")
+
+
+# Scenarios of the stage `stories` alone.
+STORIES = ("recovery",)
 
 
 def scenarios() -> list[str]:
@@ -140,9 +144,22 @@ def scenarios() -> list[str]:
 
 def stage_scenarios() -> None:
     """molecule's stories on the lab, with the collection as it is built"""
-    names = scenarios()
+    names = [name for name in scenarios() if name not in STORIES]
     if not names:
         raise Skipped("molecule/ has no scenarios yet")
+    run_scenarios(names)
+
+
+def stage_stories() -> None:
+    """the long stories on the lab: reported cases, a set's whole life, failover and drills"""
+    if not os.environ.get("PETSET_KEEP_LAB"):
+        lab("down")
+    pytest("stories", "tests/lab", "-m", "stories")
+    run_scenarios(["pets", *STORIES], PETSET_STORIES="1")
+
+
+def run_scenarios(names: Sequence[str], **env: str) -> None:
+    """Each on the lab, all of them whatever becomes of one. Raises Failed."""
     live([VENV / "bin" / "python", "-m", "tools.gates", "build"])
     lab("up")
     bad = []
@@ -154,6 +171,7 @@ def stage_scenarios() -> None:
                     [sys.executable, "-m", "lab", "run", "--", VENV / "bin" / "molecule", "test", "-s", name],
                     ANSIBLE_COLLECTIONS_PATH=str(INSTALLED),
                     MOLECULE_GLOB="molecule/*/molecule.yml",
+                    **env,
                 )
             except Failed:
                 bad.append(name)
@@ -167,10 +185,11 @@ def stage_scenarios() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A named part of `make test`; its docstring is the line of help."""
+    """A named part of `make test`; its docstring is the line of help. Some run only when they are named."""
 
     name: str
     work: Callable[[], None]
+    is_usual: bool = True
 
 
 STAGES = (
@@ -183,6 +202,7 @@ STAGES = (
     Stage("servers", stage_servers),
     Stage("lab", stage_lab),
     Stage("scenarios", stage_scenarios),
+    Stage("stories", stage_stories, is_usual=False),
 )
 
 
@@ -243,7 +263,7 @@ def main(argv: Sequence[str]) -> int:
     shutil.rmtree(REPORTS, ignore_errors=True)
     outcomes: list[Outcome] = []
     for stage in STAGES:
-        if args.names and stage.name not in args.names:
+        if stage.name not in args.names if args.names else not stage.is_usual:
             continue
         say(f"\n##### {stage.name}: {stage.work.__doc__}")
         outcome, why = attempt(stage.name, stage.work)

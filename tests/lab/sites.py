@@ -221,7 +221,7 @@ class Processes:
 
     def __enter__(self) -> Processes:
         plan = self.lab.state.plan
-        loop = "while ps -eo args; do sleep 0.3; done"
+        loop = "while ps -wweo args; do sleep 0.3; done"
         commands = {m.name: ssh.argv(plan, m, [shlex.join(["sh", "-c", loop])]) for m in plan.machines}
         for name, argv in {**commands, "host": ["sh", "-c", loop]}.items():
             with (self.folder / f"ps-{name}").open("wb") as out:

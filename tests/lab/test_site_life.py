@@ -32,7 +32,7 @@ from tests.robustness.world import DATABASE, Place, World
 from .conftest import ROOT, Lab
 from .sites import Play, Site, a_site, pets_of, poll
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.stories]
 
 NAMESPACE = "test-life"
 SMALL = {

@@ -66,7 +66,8 @@ def test_a_folder_without_tests_is_said_and_skipped() -> None:
 
 
 def test_the_stages_of_make_test() -> None:
-    assert [stage.name for stage in STAGES] == [
+    assert [stage.name for stage in STAGES if not stage.is_usual] == ["stories"]
+    assert [stage.name for stage in STAGES if stage.is_usual] == [
         "set-up",
         "gates",
         "unit",
@@ -78,6 +79,23 @@ def test_the_stages_of_make_test() -> None:
         "scenarios",
     ]
     assert all(stage.work.__doc__ for stage in STAGES)
+
+
+def test_a_stage_that_is_not_usual_runs_when_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ran: list[str] = []
+
+    def usual() -> None:
+        """usual"""
+        ran.append("usual")
+
+    def long() -> None:
+        """long"""
+        ran.append("long")
+
+    monkeypatch.setattr(stages, "REPORTS", tmp_path)
+    monkeypatch.setattr(stages, "STAGES", [Stage("usual", usual), Stage("long", long, is_usual=False)])
+    assert stages.main([]) == stages.main(["long"]) == 0
+    assert ran == ["usual", "long"]
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *works) -> int:
