@@ -49,17 +49,22 @@ def connect(**options):
 @pytest.fixture
 def listening() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        kept = []
+        kept: list[socket.socket] = []
 
         def accept() -> None:
             while True:
                 try:
-                    kept.append(server.accept())
+                    kept.append(server.accept()[0])
                 except OSError:
                     return
 
-        threading.Thread(target=accept, daemon=True).start()
+        accepting = threading.Thread(target=accept)
+        accepting.start()
         yield int(server.getsockname()[1])
+        server.shutdown(socket.SHUT_RDWR)
+        accepting.join()
+        for connection in kept:
+            connection.close()
 
 
 class Agent(http.server.BaseHTTPRequestHandler):
