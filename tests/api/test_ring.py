@@ -183,6 +183,7 @@ def test_the_life_of_a_ring(rig: Rig) -> None:
     story.pets.close()
 
 
+@pytest.mark.stories
 def test_a_run_that_is_killed_during_clone_is_caught_up_with(rig: Rig) -> None:
     """Nobody waits for the CLONE any more; the pet goes on with it, ends, is started anew, and the next run knows."""
     zero, two = rig.add(0), rig.add(2)
