@@ -277,7 +277,7 @@ PET = "/srv/petset-exports-test/0"
 def withdrawn(remote: Remote) -> Any:
     yield
     remote.here({"name": "petset-exports-test", "state": "absent", "withdraw_in_use": True})
-    remote.lab.ssh("node-1", "umount -f /mnt/petset-a /mnt/petset-b 2>/dev/null || true")
+    remote.lab.ssh("node-1", "umount -f -l /mnt/petset-a /mnt/petset-b 2>/dev/null || true")
     remote.lab.ssh("nfs", "rm -rf /srv/petset-exports-test")
 
 
