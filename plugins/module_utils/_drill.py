@@ -50,7 +50,6 @@ from ._core.drill_proof import (
     FALSE,
     TRUE,
     UNKNOWN,
-    Proof,
     Row,
     Seen,
     WorkLog,
@@ -58,7 +57,7 @@ from ._core.drill_proof import (
     prove,
     was_renewed,
 )
-from ._core.errors import Conflict, Forbidden, InvalidInput, NotFound, PetsetError, Refused, TimedOut
+from ._core.errors import Conflict, Forbidden, InvalidInput, PetsetError, Refused, TimedOut
 from ._core.manifests import PetSetSpec
 from ._core.names import pet_name
 from ._core.pet_set_spec import parse_identity
@@ -68,7 +67,6 @@ from ._core.statefulset import parse_statefulset
 from ._io.clock import Deadline
 from ._io.drill import (
     annotate,
-    list_pods,
     make_objects,
     read_identities,
     read_log,
@@ -81,12 +79,13 @@ from ._io.drill import (
 )
 from ._io.kube import KubeClient
 from ._io.mysql import HAS_PYMYSQL, PYMYSQL_IMPORT_ERROR, Connector, PetDown, SqlError, port_forward_connector
+from ._io.observe import list_pods
 from ._io.podexec import run_in_pod
 from ._io.report_plot import NoPlot, draw_svg
 from ._io.wait import Judgement, wait_until
 from ._module import Module, mask_secret, progress_of
 from ._proxy import run_pet_proxy_info
-from ._recovery import run_pet_recovery
+from ._recovery import no_such_set, run_pet_recovery
 from ._ring import Connect, observe_target, run_mysql_ring_info
 
 Partial = MutableMapping[str, Any]
@@ -107,8 +106,11 @@ _LOOK_PODS_S = 0.5
 _SUMMARY_CHARACTERS = 400
 
 
-def parse_drill_wish(params: Mapping[str, Any]) -> tuple[DrillWish, datetime.tzinfo]:
-    """InvalidInput: names the option, the value and what is allowed."""
+def parse_drill_wish(params: Mapping[str, Any]) -> tuple[DrillWish, datetime.tzinfo, PetSetSpec]:
+    """What is wanted, the zone of its windows, and the set.
+
+    InvalidInput: names the option, the value and what is allowed.
+    """
     spec = parse_identity({**params, "client_service": {"enabled": False}})
     for option in ("max_age", "limit", "dns_ttl"):
         if params[option] < 1:
@@ -141,7 +143,7 @@ def parse_drill_wish(params: Mapping[str, Any]) -> tuple[DrillWish, datetime.tzi
         host=params["client_host"] or f"{spec.name}-proxy.{spec.namespace}.svc.{spec.cluster_domain}",
         port=params["client_port"],
     )
-    return wish, zone
+    return wish, zone, spec
 
 
 # What mysql_ring_info has beside the options of a drill. Rows are not compared here: a drill reads its own table whole.
@@ -212,12 +214,7 @@ class _Work:
         """The StatefulSet. NotFound."""
         found = self.client.get(kinds.STATEFUL_SET, self.spec.name, self.spec.namespace)
         if found is None:
-            raise NotFound(
-                f"StatefulSet {self.spec.namespace}/{self.spec.name}",
-                "it does not exist",
-                status=404,
-                way_out="look at set and namespace, or run the playbook site first",
-            )
+            raise no_such_set(self.spec)
         return found
 
     def decide(self, live: Mapping[str, Any]) -> Decision:
@@ -313,8 +310,7 @@ def run_pet_drill(
 ) -> Mapping[str, Any]:
     """The module pet_drill. ``partial`` always says what was done so far."""
     partial["actions"] = []
-    wish, zone = parse_drill_wish(module.params)
-    spec = parse_identity({**module.params, "client_service": {"enabled": False}})
+    wish, zone, spec = parse_drill_wish(module.params)
     work = _Work(module, client, wish, zone, spec, connect, partial)
     steps = {"plan": _plan, "begin": _begin, "crash": _crash, "prove": _prove, "abandon": _abandon}
     result = steps[module.params["step"]](work)
@@ -643,7 +639,7 @@ def _wait_writes(work: _Work, drill: UnderWay, well: datetime.datetime) -> None:
 
 def _look_at_pods(work: _Work, drill: UnderWay, names: list[str]) -> list[str]:
     """What is still missing of the pods, a sentence each; marks what has changed."""
-    live = {one["metadata"]["name"]: one for one in list_pods(work.client, work.spec)}
+    live = {one["metadata"]["name"]: one for one in list_pods(work.client, work.spec.namespace, work.spec.selector)}
     left = []
     for name in names:
         pod = live.get(name)
@@ -848,6 +844,3 @@ def _abandon(work: _Work) -> dict[str, Any]:
     record = _record(work, drill, revision, "interrupted", f"the run ended {struck}", {})
     _end(work, drill, record, tolerant=False)
     return {**_told(decision), "record": _as_dict(record)}
-
-
-__all__ = ["Proof", "parse_drill_wish", "run_pet_drill"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from ._core import kinds
 from ._core.errors import Forbidden, NotFound
-from ._core.manifests import KNOWN_PETS_KEY, parse_known_pets
+from ._core.manifests import KNOWN_PETS_KEY, PetSetSpec, parse_known_pets
 from ._core.pet_set_spec import parse_identity
 from ._core.recovery import Verdict, build_report, diagnose
 from ._core.report import render_html, render_json, render_markdown
@@ -21,18 +21,23 @@ from ._module import Module
 from ._pet_set import run_pet_set_info
 
 
+def no_such_set(spec: PetSetSpec) -> NotFound:
+    """For those that only look at a set that is there."""
+    return NotFound(
+        f"StatefulSet {spec.namespace}/{spec.name}",
+        "it does not exist",
+        status=404,
+        way_out="look at set and namespace, or run the playbook site first",
+    )
+
+
 def run_pet_recovery(module: Module, client: KubeClient, partial: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """The module pet_recovery. Nothing is written and nothing is waited for. NotFound: there is no such set."""
     params = module.params
     spec = parse_identity({**params, "client_service": {"enabled": False}})
     seen = run_pet_set_info(module, client, partial)
     if not seen["exists"]:
-        raise NotFound(
-            f"StatefulSet {spec.namespace}/{spec.name}",
-            "it does not exist",
-            status=404,
-            way_out="look at set and namespace, or run the playbook site first",
-        )
+        raise no_such_set(spec)
     try:
         record = client.get(kinds.CONFIG_MAP, spec.config_map, spec.namespace)
     except Forbidden:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Writes down what a playbook's tasks did, and kills ansible-playbook with all its children at a task of choice.
 
-PETSET_WATCH_FILE: a line of JSON for each result. PETSET_KILL_AT: number of the task, from 1, that is not lived to see,
-counted over those that do something; or PETSET_KILL_TASKS: a JSON list of pairs of a play and a task, the first
-of which that begins is that task. PETSET_KILL_AFTER_S: or only lived to see for so long.
+PETSET_WATCH_FILE: a line of JSON for each result. PETSET_KILL_TASKS: a JSON list of pairs of a play and a task, the
+first of which that begins is not lived to see. PETSET_KILL_AFTER_S: or only lived to see for so long.
 """
 
 from __future__ import annotations
@@ -50,9 +49,7 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
         self.play = ""
-        self.at = int(os.environ.get("PETSET_KILL_AT", "0"))
         self.tasks = [tuple(pair) for pair in json.loads(os.environ.get("PETSET_KILL_TASKS", "[]"))]
         self.is_over = False
         self.after_s = float(os.environ.get("PETSET_KILL_AFTER_S", "0"))
@@ -68,11 +65,10 @@ class CallbackModule(CallbackBase):
         action = task.action.rpartition(".")[2]
         if action in TALK:
             return
-        self.count += 1
-        if self.is_over or (self.count != self.at and (self.play, task.get_name()) not in self.tasks):
+        if self.is_over or (self.play, task.get_name()) not in self.tasks:
             return
         self.is_over = True
-        self.write(kill=self.count, play=self.play, task=task.get_name(), action=action, after_s=self.after_s)
+        self.write(kill=True, play=self.play, task=task.get_name(), action=action, after_s=self.after_s)
         if self.after_s:
             threading.Timer(self.after_s, self.kill).start()
         else:

@@ -11,8 +11,7 @@ import json
 import shlex
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -302,13 +301,4 @@ def find_secrets(secrets: Mapping[str, str], texts: Mapping[str, str]) -> list[s
     for key, secret in secrets.items():
         forms = [form for form in forms_of(secret) if len(form) > 5]
         found += [f"{key} in {name}" for name, text in texts.items() if any(form in text for form in forms)]
-    return found
-
-
-def poll(what: str, check: Callable[[], Any], limit_s: float, every_s: float = 0.2) -> Any:
-    """Until there is something true, and that."""
-    deadline = time.monotonic() + limit_s
-    while not (found := check()):
-        assert time.monotonic() < deadline, f"not within {limit_s:.0f} s: {what}"
-        time.sleep(every_s)
     return found

@@ -29,8 +29,8 @@ from tests.robustness.history import FinalRead, History, Meta, assemble, read_re
 from tests.robustness.processes import stop_process
 from tests.robustness.world import DATABASE, Place, World
 
-from .conftest import ROOT, Lab
-from .sites import Play, Site, a_site, pets_of, poll
+from .conftest import ROOT, Lab, wait_for
+from .sites import Play, Site, a_site, pets_of
 
 pytestmark = [pytest.mark.lab, pytest.mark.stories]
 
@@ -152,7 +152,7 @@ def test_a_run_while_replication_catches_up_waits_and_changes_nothing(site: Site
     """A lock holds the applier up, so the standby lags, as behind a long transaction."""
     lagging = standby(pets)
     pets.sql(writer(pets), f"CREATE TABLE {DATABASE}.late (a INT PRIMARY KEY AUTO_INCREMENT, b INT)")
-    poll("the table", lambda: pets.sql(lagging, f'SHOW TABLES FROM {DATABASE} LIKE "late"'), 30)
+    wait_for("the table", lambda: pets.sql(lagging, f'SHOW TABLES FROM {DATABASE} LIKE "late"'), 30)
     words = [*pets.kubectl_argv, f"--namespace={NAMESPACE}", "exec", lagging, "--container=mysqld", "--", "sh", "-c"]
     lock = f"LOCK TABLES {DATABASE}.late READ; SELECT SLEEP(25)"
     mysql = 'MYSQL_PWD="$(cat /petset/secret/root-password)" exec mysql -uroot -S /petset/run/mysqld.sock -e'
@@ -165,7 +165,7 @@ def test_a_run_while_replication_catches_up_waits_and_changes_nothing(site: Site
         settled(site)
     finally:
         holder.wait(60)
-    poll("all rows", lambda: pets.sql(lagging, f"SELECT COUNT(*) FROM {DATABASE}.late") == "32", 30)
+    wait_for("all rows", lambda: pets.sql(lagging, f"SELECT COUNT(*) FROM {DATABASE}.late") == "32", 30)
 
 
 def test_a_channel_that_somebody_stopped_is_started_and_nothing_else_is_done(
@@ -177,7 +177,7 @@ def test_a_channel_that_somebody_stopped_is_started_and_nothing_else_is_done(
     pets.sql(writer(pets), f"INSERT INTO {DATABASE}.late (b) VALUES (1), (2)")
     play = site.play("site")
     assert set(actions_of(play)) <= {f"{lagging}: START REPLICA FOR CHANNEL 'ring'"}
-    poll("all rows", lambda: pets.sql(lagging, f"SELECT COUNT(*) FROM {DATABASE}.late") == "34", 30)
+    wait_for("all rows", lambda: pets.sql(lagging, f"SELECT COUNT(*) FROM {DATABASE}.late") == "34", 30)
     settled(site)
 
 
@@ -212,7 +212,7 @@ def clients_writing(site: Site, count: int, number: int) -> Iterator[Clients]:
     process.stdin.flush()
     found = Clients()
     try:
-        poll("writes", lambda: (folder / "operations.jsonl").exists(), 30)
+        wait_for("writes", lambda: (folder / "operations.jsonl").exists(), 30)
         yield found
         time.sleep(1)
     finally:
@@ -279,8 +279,8 @@ def test_a_run_that_is_killed_during_clone_is_caught_up_with(site: Site, grown: 
             assert run.process.poll() is None, run.printed.read_text()
             return site.progress.exists() and "mysql-3: CLONE: FILE COPY" in site.progress.read_text()
 
-        poll("mysqld of mysql-3", is_slow, 200)
-        poll("CLONE", is_cloning, 100)
+        wait_for("mysqld of mysql-3", is_slow, 200, every_s=0.2)
+        wait_for("CLONE", is_cloning, 100, every_s=0.2)
         run.kill()
         assert run.wait().rc == -signal.SIGKILL
         site.play("site", **options)
@@ -308,7 +308,9 @@ def test_numbers_drawn_on_both_masters_never_collide_and_a_conflict_is_found(
         f"INSERT INTO {DATABASE}.stock VALUES (7, 0, 0), (8, 0, 0)",
     )
     everywhere = ("mysql-0", "mysql-1", "mysql-2", "mysql-3")
-    poll("the tables", lambda: all(pets.sql(p, f'SHOW TABLES FROM {DATABASE} LIKE "stock"') for p in everywhere), 30)
+    wait_for(
+        "the tables", lambda: all(pets.sql(p, f'SHOW TABLES FROM {DATABASE} LIKE "stock"') for p in everywhere), 30
+    )
     answer = traffic(site, 4, "fill", rows=100_000, batch=250)
     assert answer["failed"] == []
     (first, second) = answer["spans"].values()
@@ -317,7 +319,7 @@ def test_numbers_drawn_on_both_masters_never_collide_and_a_conflict_is_found(
     assert end - begin > 0.5 * (max(e for _b, e in (*first, *second)) - begin)
     counted = f"SELECT side, COUNT(*) FROM {DATABASE}.drawn GROUP BY side ORDER BY side"
     wanted = [word for side in sorted(answer["spans"]) for word in (side, "50000")]
-    poll("all rows", lambda: all(pets.sql(pet, counted).split() == wanted for pet in everywhere), 60)
+    wait_for("all rows", lambda: all(pets.sql(pet, counted).split() == wanted for pet in everywhere), 60)
     checksum = f"CHECKSUM TABLE {DATABASE}.drawn"
     assert len({pets.sql(pet, checksum) for pet in everywhere}) == 1
 

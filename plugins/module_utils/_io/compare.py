@@ -180,11 +180,12 @@ def _keys(work: _Work, name: Name, table: Table, parts: Sequence[int]) -> tuple[
     """Keys of rows that differ in two looks, with everything applied in between; and whether these are all."""
     statement = rows_statement(name, table, parts[:_MOST_PARTS], _MOST_ROWS)
     looks: list[set[str]] = []
-    for _look in range(2):
+    for look in range(2):
+        if look:
+            work.sync()
         answers = work.query(statement)
         if any(len(rows) >= _MOST_ROWS for rows in answers):
             # Cut off at different rows: nothing can be told from that.
             return set(), False
         looks.append(differing_keys([parse_rows(rows) for rows in answers]))
-        work.sync()
     return looks[0] & looks[1], len(parts) <= _MOST_PARTS

@@ -23,7 +23,7 @@ from .._core.ring import RingPet
 from .._core.set_steps import is_own
 from .kube import KubeClient, Manifest
 from .mysql import Connector, PetDown, SqlError
-from .observe import try_get, try_list
+from .observe import list_pods, try_get, try_list
 from .podexec import run_in_pod
 
 _AT_ONCE = 8
@@ -54,17 +54,11 @@ def annotate(client: KubeClient, spec: PetSetSpec, version: str | None, **values
     return client.patch(set_ref(spec), {"metadata": metadata})
 
 
-def list_pods(client: KubeClient, spec: PetSetSpec) -> list[Manifest]:
-    """The set's pods as they are."""
-    selector = ",".join(f"{key}={value}" for key, value in sorted(spec.selector.items()))
-    return client.list(kinds.POD, spec.namespace, label_selector=selector)
-
-
 def read_identities(
     client: KubeClient, spec: PetSetSpec, replicas: int, uuids: Mapping[str, str]
 ) -> dict[str, Identity]:
     """Who each pet is; empty fields for what may not be read. ``uuids``: what each mysqld says of itself."""
-    pods = {one["metadata"]["name"]: one for one in list_pods(client, spec)}
+    pods = {one["metadata"]["name"]: one for one in list_pods(client, spec.namespace, spec.selector)}
     listed = try_list(client, kinds.PERSISTENT_VOLUME_CLAIM, spec.namespace) or []
     claims = {one["metadata"]["name"]: one for one in listed}
     found = {}

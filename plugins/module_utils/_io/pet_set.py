@@ -28,7 +28,7 @@ from .._core.statefulset import PetState, Readiness, SetView, decide_readiness, 
 from .._core.statefulset_plan import REPAIRED, wanted_refs
 from .clock import Clock
 from .kube import KubeClient, Manifest
-from .observe import observe_events, observe_logs, observe_namespace, observe_node, try_get, try_list
+from .observe import list_pods, observe_events, observe_logs, observe_namespace, observe_node, try_get, try_list
 from .wait import Judgement
 
 # Reads that do not depend on each other go out together.
@@ -241,8 +241,7 @@ class Watcher:
 
 def observe_pods(client: KubeClient, spec: PetSetSpec) -> tuple[Pod, ...]:
     """The set's pods in one request."""
-    selector = ",".join(f"{key}={value}" for key, value in sorted(spec.selector.items()))
-    return tuple(parse_pod(one) for one in client.list(kinds.POD, spec.namespace, label_selector=selector))
+    return tuple(parse_pod(one) for one in list_pods(client, spec.namespace, spec.selector))
 
 
 def judge_seen(seen: Seen) -> Judgement:

@@ -31,7 +31,7 @@ from .._core.proxy_probe import (
 from .._core.set_steps import NamespaceState
 from .clock import Clock, Deadline
 from .kube import KubeClient
-from .observe import observe_events, observe_logs, observe_namespace, observe_node
+from .observe import list_pods, observe_events, observe_logs, observe_namespace, observe_node
 from .podexec import run_in_pod
 from .wait import Progress, wait_until
 
@@ -53,8 +53,7 @@ def observe_proxy(client: KubeClient, spec: ProxySpec) -> tuple[NamespaceState, 
 
 def observe_proxy_pods(client: KubeClient, spec: ProxySpec) -> tuple[Pod, ...]:
     """The proxies' pods in one request, by name."""
-    selector = ",".join(f"{key}={value}" for key, value in sorted(spec.selector.items()))
-    found = (parse_pod(one) for one in client.list(kinds.POD, spec.namespace, label_selector=selector))
+    found = (parse_pod(one) for one in list_pods(client, spec.namespace, spec.selector))
     return tuple(sorted(found, key=lambda pod: pod.name))
 
 
