@@ -102,6 +102,7 @@ class Pet:
     marker: m.MarkerState = field(default_factory=m.MarkerState)
     marker_started_s: float = 0.0
     snapshots: list[tuple[float, Gtids]] = field(default_factory=list)
+    told: Gtids = frozenset()
     peers: dict[str, m.Peer] = field(default_factory=dict)
     polled_s: float = 0.0
     decision: Decision | None = None
@@ -256,7 +257,8 @@ class World:
                 source=self.source_of(pet).name,
             ),
         )
-        pet.snapshots = [*pet.snapshots[-7:], (self.now_s, frozenset(mysql.executed))]
+        pet.snapshots = [*pet.snapshots[1 - m.SNAPSHOTS :], (self.now_s, frozenset(mysql.executed))]
+        pet.told = frozenset(mysql.history())
 
     def poll(self, pet: Pet) -> None:
         """What the peers' agents say, of their last look."""
@@ -266,9 +268,8 @@ class World:
         for other in self.pets:
             if other is pet or self.peer_cut or not other.agent_up or not pet.snapshots:
                 continue
-            server, theirs = other.server, other.snapshots[-1][1] if other.snapshots else frozenset()
-            as_of_s, mine = pet.snapshots[-1]
-            seen = other.mysql.history() if other.mysql.up and not other.mysql.paused else theirs
+            server, seen = other.server, other.told
+            as_of_s = m.newest_covered(pet.snapshots, lambda ours, seen=seen: ours <= seen)
             pet.peers[other.name] = m.Peer(
                 other.name,
                 other.ordinal,
@@ -278,7 +279,7 @@ class World:
                 open=server.open,
                 source=server.channel.source if server.channel.io == "on" else "",
                 semi_replica=server.semi_replica,
-                covers=mine <= seen,
+                covers=as_of_s != m.NEVER,
                 covers_as_of_s=as_of_s,
                 covered=seen <= pet.mysql.history(),
             )
@@ -409,6 +410,7 @@ class World:
             pet.memory = Memory(self.now_s)
             pet.server, pet.lease, pet.put, pet.call = m.Server(), None, None, None
             pet.peers, pet.marker, pet.snapshots, pet.sql = {}, m.MarkerState(), [], None
+            pet.told = frozenset()
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import datetime
 import http.client
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from tests.unit.roles.pet_set import agent_rig  # noqa: F401
 from petset_agent import lease as lease_module  # isort: skip
 from petset_agent import model as m  # isort: skip
 from petset_agent.__main__ import read_config  # isort: skip
-from petset_agent.mysqld import RawPeer, is_dead, join_sets, read_channel  # isort: skip
+from petset_agent.mysqld import Database, RawPeer, is_dead, join_sets, read_channel  # isort: skip
 from petset_agent.server import AgentServer, View, answer  # isort: skip
 
 LEASE = {
@@ -81,6 +82,34 @@ def test_an_error_of_the_applier_has_a_number_and_one_of_the_receiver_only_words
 
 def test_gtid_sets_are_joined() -> None:
     assert join_sets("a:1-3,\nb:2", "", "\n", "c:1") == "a:1-3,b:2,c:1"
+
+
+class Ranges(Database):
+    """Its GTID sets are "N": transactions 1 to N."""
+
+    def __init__(self) -> None:
+        super().__init__("", Path())
+
+    def _subset(self, inner: str, outer: str) -> bool:
+        return max(map(int, inner.split(","))) <= max(map(int, outer.split(",")))
+
+    def compare(self, looks: list[tuple[float, int]], received: int) -> m.Peer:
+        self._snapshots.extend((taken_s, str(last)) for taken_s, last in looks)
+        last = str(looks[-1][1])
+        return self._compare(RawPeer(m.Peer("mysql-0", 0, asked_s=looks[-1][0]), "u", str(received)), last, last)
+
+
+def test_a_peer_catches_up_although_what_it_tells_is_older_than_our_last_look() -> None:
+    """Two rounds that stay in step, a client that writes all the time: it never was in-sync, for twenty seconds."""
+    looks = [(1.0, 100), (1.4, 140), (1.8, 180)]
+    peer = Ranges().compare(looks, 179)
+    assert (peer.covers, peer.covers_as_of_s) == (True, 1.4)
+    assert Ranges().compare(looks, 180).covers_as_of_s == 1.8
+    assert not Ranges().compare(looks, 99).covers
+    # What it lacks of looks that are no longer kept says nothing.
+    many = [(float(number), number) for number in range(2 * m.SNAPSHOTS)]
+    assert not Ranges().compare(many, m.SNAPSHOTS - 1).covers
+    assert Ranges().compare(many, m.SNAPSHOTS).covers
 
 
 def test_who_refuses_is_dead_and_who_is_silent_is_not() -> None:

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 SPREAD = "spread"
 SINGLE_WRITER = "single_writer"
 NEVER = float("-inf")
 # The largest time-out that MySQL takes, 49 days.
 FOREVER_MS = 4294967295
+# Looks at what this pet has executed that are kept, 0.4 s apart: the age of what a peer's agent tells, and some.
+SNAPSHOTS = 8
+_Set = TypeVar("_Set")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,8 @@ class Peer:
     """Another pet as its agent tells. ``asked_s``: start of the last question that was answered.
 
     ``source``      the pet that it is connected to and reads from now, "" when it is not
-    ``covers``      it holds (received or executed) all that this pet had executed at ``covers_as_of_s``
+    ``covers``      it holds (received or executed) all that this pet had executed at ``covers_as_of_s``, a few looks
+                    back at most: what its agent tells is as old as two rounds, and meanwhile clients write
     ``covered``     this pet holds all that it holds
     """
 
@@ -228,3 +233,12 @@ class Marker:
 
 SqlAction = Close | Open | StartChannel | StopReceiver | KillDumps | SemiSource | SemiReplica
 Action = PutLease | Marker | SqlAction
+
+
+def newest_covered(snapshots: Sequence[tuple[float, _Set]], covers: Callable[[_Set], bool]) -> float:
+    """When the newest snapshot (time, set), oldest first, that is covered was taken; NEVER without one.
+
+    >>> newest_covered([(1.0, {1}), (2.0, {1, 2}), (3.0, {1, 2, 3})], lambda ours: ours <= {1, 2})
+    2.0
+    """
+    return next((taken_s for taken_s, ours in reversed(snapshots) if covers(ours)), NEVER)

@@ -19,6 +19,7 @@ import pymysql.cursors
 from .model import (
     FOREVER_MS,
     NEVER,
+    SNAPSHOTS,
     Channel,
     Close,
     KillDumps,
@@ -31,6 +32,7 @@ from .model import (
     SqlAction,
     StartChannel,
     StopReceiver,
+    newest_covered,
 )
 
 CHANNEL = "ring"
@@ -79,7 +81,7 @@ class Database:
         self._socket_path = socket_path
         self._password_file = password_file
         self._connection: pymysql.Connection[Any] | None = None
-        self._snapshots: deque[tuple[float, float, str]] = deque(maxlen=8)
+        self._snapshots: deque[tuple[float, str]] = deque(maxlen=SNAPSHOTS)
         self.incarnation = ""
 
     def fileno(self) -> int | None:
@@ -146,14 +148,13 @@ class Database:
             " @@global.rpl_semi_sync_source_timeout AS semi_timeout,"
             " @@global.rpl_semi_sync_replica_enabled AS semi_replica"
         )[0]
-        read_s = time.monotonic()
         status = {
             one["Variable_name"].lower().removeprefix("rpl_semi_sync_"): one["Value"]
             for one in self._query("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_%%'", ())
         }
         rows = self._query(f"SHOW REPLICA STATUS FOR CHANNEL '{CHANNEL}'") if self._has_channel() else []
         executed = join_sets(row["executed"])
-        self._snapshots.append((started_s, read_s, executed))
+        self._snapshots.append((started_s, executed))
         replica = rows[0] if rows else {}
         received = join_sets(replica.get("Retrieved_Gtid_Set") or "")
         applied = self._subset(received, executed)
@@ -210,15 +211,11 @@ class Database:
         return bool(self._query("SELECT GTID_SUBSET(%s, %s) AS yes", (inner, outer))[0]["yes"])
 
     def _compare(self, raw: RawPeer, executed: str, received: str) -> Peer:
-        """A peer's sets beside ours. Of ours the newest that was read before the peer was asked."""
+        """A peer's sets beside ours. Of ours the newest that it covers: while clients write, it never has our last."""
         theirs = join_sets(raw.executed, raw.received)
-        as_of_s, mine = NEVER, executed
-        for started_s, read_s, text in self._snapshots:
-            if read_s <= raw.peer.asked_s:
-                as_of_s, mine = started_s, text
-        covers = as_of_s != NEVER and self._subset(mine, theirs)
+        as_of_s = newest_covered(self._snapshots, lambda ours: self._subset(ours, theirs))
         covered = self._subset(theirs, join_sets(executed, received))
-        return replace(raw.peer, covers=covers, covers_as_of_s=as_of_s, covered=covered)
+        return replace(raw.peer, covers=as_of_s != NEVER, covers_as_of_s=as_of_s, covered=covered)
 
     # --- hands --------------------------------------------------------------------------------------------------------
 
