@@ -2,8 +2,9 @@
 """Whether the network between the machines is fit to measure on: small synchronous writes over NFS, idle and loaded.
 
 One node writes 4 KiB with O_DSYNC again and again; in the second phase another node (the same when there is but one)
-writes three streams of fsynced 16 MiB files, together about a gigabit a second, and all machines keep a busy loop (of
-low priority: a server that starves its own nfsd says nothing of the network). What counts: the writes' times, the
+writes three streams of fsynced files, together about a gigabit a second, and all machines keep a busy loop (of low
+priority: a server that starves its own nfsd says nothing of the network). The streams are steady, a MiB at a time: files
+of 16 MiB in one go put 48 MiB before a small write, which take 0.4 s at that rate on any network. What counts: the writes' times, the
 longest pause, and TCP segments sent again. The export lies in the server's memory: what is judged is the way there and
 back; on its disk the small writes would wait for the streams' data in the file system's journal (0.4 to 0.9 s, the
 same with any network).
@@ -85,13 +86,13 @@ STREAM = r"""
 import os, sys, time
 end, block, due = time.monotonic() + float(sys.argv[1]), os.urandom(1 << 20), time.monotonic()
 while time.monotonic() < end:
-    due = max(due + 0.4, time.monotonic() - 0.4)
-    time.sleep(max(0, due - time.monotonic()))
     with open("/mnt/lab-soak/stream-" + sys.argv[2], "wb") as file:
         for _ in range(16):
+            due = max(due + 0.025, time.monotonic() - 0.025)
+            time.sleep(max(0, due - time.monotonic()))
             file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
+            file.flush()
+            os.fsync(file.fileno())
 os.unlink("/mnt/lab-soak/stream-" + sys.argv[2])
 """
 BUSY = """
