@@ -295,12 +295,16 @@ def _forward(client: KubeClient, namespace: str, pod: str) -> Any:
     own.default_headers.update(shared.default_headers)
     client.requests.append(Request("get", POD.path(namespace, pod, "portforward"), 101))
     try:
-        return kubernetes.stream.portforward(
+        forward: Any = kubernetes.stream.portforward(
             kubernetes.client.CoreV1Api(own).connect_get_namespaced_pod_portforward,
             pod,
             namespace,
             ports=str(ADMIN_PORT),
         )
+        # The library's thread waits for the network alone. What came in one TLS record with the answer to its request,
+        # mysqld's greeting with it, lies decrypted behind its back until more comes: here, the answer to this ping.
+        forward.websocket.ping()
+        return forward
     except Exception as problem:  # the library lets through those of its websocket library as well
         raise PetDown(sort_forward(pod, " ".join(str(problem).split())[:300])) from problem
     finally:
