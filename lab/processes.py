@@ -86,7 +86,7 @@ def spawn(argv: Sequence[str], *, word: str, log: Path, env: Mapping[str, str] |
             env={**os.environ, **(env or {})},
             cwd="/",
         )
-    _prefer(child.pid)
+    prefer(child.pid)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         if child.poll() is not None:
@@ -99,7 +99,7 @@ def spawn(argv: Sequence[str], *, word: str, log: Path, env: Mapping[str, str] |
     raise LabError(f"{word} did not start within 10 s\n{tail(log)}")
 
 
-def _prefer(pid: int) -> None:
+def prefer(pid: int) -> None:
     """Let a process and its children go before the host's other work: a machine that waits for a processor looks to
     its peers like one that is cut off.
 

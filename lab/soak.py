@@ -3,23 +3,27 @@
 
 One node writes 4 KiB with O_DSYNC again and again; in the second phase another node (the same when there is but one)
 writes three streams of fsynced files, together about a gigabit a second, and all machines keep a busy loop (of low
-priority: a server that starves its own nfsd says nothing of the network). The streams are steady, a MiB at a time: files
-of 16 MiB in one go put 48 MiB before a small write, which take 0.4 s at that rate on any network. What counts: the writes' times, the
-longest pause, and TCP segments sent again. The export lies in the server's memory: what is judged is the way there and
-back; on its disk the small writes would wait for the streams' data in the file system's journal (0.4 to 0.9 s, the
-same with any network).
+priority: a server that starves its own nfsd says nothing of the network). The streams are steady, a MiB at a time:
+files of 16 MiB in one go put 48 MiB before a small write, which take 0.4 s at that rate on any network. What counts:
+the writes' times, the longest pause, and TCP segments sent again. The export lies in the server's memory: what is
+judged is the way there and back; on its disk the small writes would wait for the streams' data in the file system's
+journal (0.4 to 0.9 s, the same with any network).
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 from lab import ssh
 from lab.config import LAN, MachineSpec, Plan
 from lab.log import LabError, step
+from lab.processes import prefer
 from lab.state import LabState
 from lab.status import parse_snmp_tcp
 
@@ -102,6 +106,15 @@ end = time.monotonic() + float(sys.argv[1])
 while time.monotonic() < end:
     pass
 """
+# On the host, as preferred as the machines: how late a sleeper is woken. A pause that it has as well is no network's.
+WAKING = """
+import select, sys, time
+worst, before = 0.0, time.monotonic()
+while not select.select([sys.stdin], [], [], 0.002)[0]:
+    now = time.monotonic()
+    worst, before = max(worst, now - before - 0.002), now
+print(1e3 * worst)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +129,17 @@ class Writes:
 
 @dataclass(frozen=True, slots=True)
 class Soak:
-    """What was measured; ``segments`` and ``retransmitted`` are of all machines together, over both phases."""
+    """What was measured; ``segments`` and ``retransmitted`` are of all machines together, over both phases.
+
+    ``host_late_ms``: by how much a process of the host itself was woken too late at worst, over both phases.
+    """
 
     seconds: float
     idle: Writes
     loaded: Writes
     segments: int
     retransmitted: int
+    host_late_ms: float = 0.0
 
     def problems(self) -> list[str]:
         """Which goals were missed, with the figures; empty when the network is fit."""
@@ -133,7 +150,10 @@ class Soak:
             found.append(f"idle p99 {self.idle.p99_ms:.2f} ms (goal {IDLE_P99_MS})")
         worst = max(self.idle.max_ms, self.loaded.max_ms)
         if worst > 1000 * STALL_S:
-            found.append(f"a write took {worst:.0f} ms (goal {1000 * STALL_S:.0f})")
+            found.append(
+                f"a write took {worst:.0f} ms (goal {1000 * STALL_S:.0f});"
+                f" the host itself woke a sleeper up to {self.host_late_ms:.0f} ms late meanwhile"
+            )
         if self.retransmitted > self.segments * RETRANSMITTED:
             found.append(f"{self.retransmitted} of {self.segments} TCP segments were sent again (goal 1 in 100,000)")
         return found
@@ -159,6 +179,28 @@ def _python(plan: Plan, spec: MachineSpec, program: str, *args: object, timeout_
     )
 
 
+@dataclass(slots=True)
+class Host:
+    """How late the host woke the sleeper ``pid`` at worst, known when the watch is over."""
+
+    pid: int
+    late_ms: float = 0.0
+
+
+@contextlib.contextmanager
+def host_watched() -> Iterator[Host]:
+    """Watch how late the host wakes a sleeper."""
+    words = [sys.executable, "-I", "-c", WAKING]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as child:
+        host = Host(child.pid)
+        prefer(child.pid)
+        try:
+            yield host
+        finally:
+            said, _nothing = child.communicate()
+            host.late_ms = float(said)
+
+
 def soak(lab: LabState, seconds: float, idle_writes: int = 2000) -> Soak:
     """Run both phases (``seconds`` is the loaded one's length) and leave nothing mounted or exported."""
     plan = lab.plan
@@ -170,23 +212,30 @@ def soak(lab: LabState, seconds: float, idle_writes: int = 2000) -> Soak:
             for spec in {writer, loader}:
                 ssh.execute(plan, spec, MOUNT.replace("SERVER", server.ip))
         before = _counters(plan)
-        with step(f"{idle_writes} idle writes"):
-            # the first writes pay for the mount, the file and the host's caches
-            _python(plan, writer, WRITER, 200, 60, 0, timeout_s=120)
-            idle = Writes(**json.loads(_python(plan, writer, WRITER, idle_writes, 60, 0, timeout_s=120)))
-        with step(f"{seconds:.0f} s of writes beside three streams and busy machines"), ThreadPoolExecutor(16) as pool:
-            jobs = [pool.submit(_python, plan, loader, STREAM, seconds, i, timeout_s=seconds + 120) for i in range(3)]
-            jobs += [pool.submit(_python, plan, m, BUSY, seconds, timeout_s=seconds + 120) for m in plan.machines]
-            text = _python(plan, writer, WRITER, 0, seconds, 0, timeout_s=seconds + 120)
-            for job in jobs:
-                job.result()
+        with host_watched() as host:
+            with step(f"{idle_writes} idle writes"):
+                # the first writes pay for the mount, the file and the host's caches
+                _python(plan, writer, WRITER, 200, 60, 0, timeout_s=120)
+                idle = Writes(**json.loads(_python(plan, writer, WRITER, idle_writes, 60, 0, timeout_s=120)))
+            loaded = _loaded(plan, writer, loader, seconds)
         after = _counters(plan)
-        return Soak(seconds, idle, Writes(**json.loads(text)), after[0] - before[0], after[1] - before[1])
+        return Soak(seconds, idle, loaded, after[0] - before[0], after[1] - before[1], host.late_ms)
     finally:
         for spec, script in [*((node, UMOUNT) for node in {writer, loader}), (server, SERVER_CLEAN)]:
             # the machine that failed is named by the error on its way out; a second one would hide it
             with contextlib.suppress(LabError):
                 ssh.execute(plan, spec, script)
+
+
+def _loaded(plan: Plan, writer: MachineSpec, loader: MachineSpec, seconds: float) -> Writes:
+    limit_s = seconds + 120
+    with step(f"{seconds:.0f} s of writes beside three streams and busy machines"), ThreadPoolExecutor(16) as pool:
+        jobs = [pool.submit(_python, plan, loader, STREAM, seconds, i, timeout_s=limit_s) for i in range(3)]
+        jobs += [pool.submit(_python, plan, m, BUSY, seconds, timeout_s=limit_s) for m in plan.machines]
+        text = _python(plan, writer, WRITER, 0, seconds, 0, timeout_s=limit_s)
+        for job in jobs:
+            job.result()
+    return Writes(**json.loads(text))
 
 
 def render(result: Soak) -> str:
@@ -195,5 +244,6 @@ def render(result: Soak) -> str:
     for name, w in (("idle", result.idle), ("loaded", result.loaded)):
         lines.append(f"{name:<8} {w.n:>7} {w.median_ms:>6.2f} ms {w.p99_ms:>6.2f} ms {w.max_ms:>6.1f} ms")
     lines.append(f"TCP segments sent: {result.segments}, sent again: {result.retransmitted}")
+    lines.append(f"the host woke a sleeper up to {result.host_late_ms:.1f} ms late")
     lines += [f"!! {problem}" for problem in result.problems()] or ["fit to measure on"]
     return "\n".join(lines)
