@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -50,7 +51,7 @@ def _run_once(client: KubeClient, namespace: str, pod: str, container: str, comm
     own = kubernetes.client.ApiClient(shared.configuration)
     own.default_headers.update(shared.default_headers)
     try:
-        answer: Any = kubernetes.stream.stream(
+        stream: Any = kubernetes.stream.stream(
             kubernetes.client.CoreV1Api(own).connect_get_namespaced_pod_exec,
             pod,
             namespace,
@@ -60,14 +61,29 @@ def _run_once(client: KubeClient, namespace: str, pod: str, container: str, comm
             stdout=True,
             stderr=False,
             tty=False,
-            _request_timeout=_LIMIT_S,
+            _preload_content=False,
         )
+        return _read_to_end(stream)
     except Exception as problem:  # the library lets through those of its websocket library as well
         raise RuntimeError(" ".join(str(problem).split())[:300] or type(problem).__name__) from problem
     finally:
         with contextlib.suppress(Exception):
             own.close()  # type: ignore[no-untyped-call]
-    return str(answer)
+
+
+def _read_to_end(stream: Any) -> str:
+    deadline_s = time.monotonic() + _LIMIT_S
+    while stream.is_open() and (left_s := deadline_s - time.monotonic()) > 0:
+        plain = stream.sock.sock
+        if isinstance(plain, ssl.SSLSocket) and plain.pending():
+            # Before 37 the library waits for the network although more lies decrypted behind its back: so more comes.
+            stream.sock.ping()
+        stream.update(timeout=left_s)
+    with contextlib.suppress(Exception):
+        stream.close()
+        # After the other side's goodbye closing leaves the socket open.
+        stream.sock.shutdown()
+    return str(stream.read_all())
 
 
 def observe_probes(client: KubeClient, namespace: str, pets: Sequence[str], service: str) -> Mapping[str, Probe]:
