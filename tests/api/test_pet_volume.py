@@ -311,7 +311,8 @@ def test_rp_vol_06_growth_where_the_class_allows_it(world: World, default_class:
         world.client.create(volume)
     until(lambda: all(world.claim(one)["status"]["phase"] == "Bound" for one in (0, 1)))
     result = world.run(nfs=None, storage_class="standard", capacity="2Gi")
-    assert len(result["audited"]) == 2
+    # Each once; the binder may still write to a claim, then its patch conflicts and is sent again.
+    assert set(result["audited"]) == {f"patch persistentvolumeclaims db-mysql-{ordinal}" for ordinal in (0, 1)}
     assert world.claim()["spec"]["resources"]["requests"]["storage"] == "2Gi"
     assert not world.run(nfs=None, storage_class="standard", capacity="2Gi")["changed"]
     assert "cannot shrink" in world.refused(nfs=None, storage_class="standard", capacity="1Gi")
