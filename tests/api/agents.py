@@ -25,6 +25,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._io.agent import r
 
 from tests.api.cluster import ADMIN_TOKEN, Cluster, free_ports
 from tests.api.mysqlds import mysql_tree
+from tests.patience import patient
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "pet_set" / "files"
 PASSWORD = "p'ä \\ss"
@@ -196,6 +197,7 @@ class Rig:
 
     def wait(self, reached: Any, limit_s: float, what: str) -> float:
         """Seconds until it is so."""
+        limit_s = patient(limit_s)
         started_s = time.monotonic()
         while True:
             with contextlib.suppress(pymysql.err.Error, OSError):

@@ -29,6 +29,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.haproxy impo
 
 from lab.debian import ensure_haproxy
 from tests.api.cluster import free_ports
+from tests.patience import patient
 
 DOMAIN = "db.default.svc.cluster.local"
 
@@ -243,7 +244,7 @@ def wait_for(condition: Callable[[], Any], limit_s: float = 10.0) -> float:
     """Seconds until the condition held. AssertionError: it never did."""
     start = time.monotonic()
     while not condition():
-        assert time.monotonic() - start < limit_s, "waited in vain"
+        assert time.monotonic() - start < patient(limit_s), "waited in vain"
         time.sleep(0.01)
     return time.monotonic() - start
 

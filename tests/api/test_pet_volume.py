@@ -24,6 +24,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._io.volumes import
 
 from tests.api.cluster import ADMIN_TOKEN, PLAIN_TOKEN, Cluster
 from tests.api.conftest import Killed, client_for, dying_client
+from tests.patience import patient
 
 pytestmark = pytest.mark.api
 PV, PVC = kinds.PERSISTENT_VOLUME, kinds.PERSISTENT_VOLUME_CLAIM
@@ -95,7 +96,7 @@ class World:
 
 
 def until(done: Callable[[], bool], limit_s: float = 20.0) -> None:
-    end = time.monotonic() + limit_s
+    end = time.monotonic() + patient(limit_s)
     while not done():
         if time.monotonic() > end:
             raise AssertionError("not within the limit")
