@@ -139,7 +139,7 @@ class Soak:
     loaded: Writes
     segments: int
     retransmitted: int
-    host_late_ms: float = 0.0
+    host_late_ms: float
 
     def problems(self) -> list[str]:
         """Which goals were missed, with the figures; empty when the network is fit."""

@@ -355,7 +355,7 @@ def test_soak_tells_by_its_exit_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lab: LabState, again: int
 ) -> None:
     writes = soak.Writes(1, 0.1, 0.1, 0.1)
-    result = soak.Soak(5, writes, writes, 1000, again)
+    result = soak.Soak(5, writes, writes, 1000, again, 4.0)
     asked: list[float] = []
     monkeypatch.setattr(soak, "soak", lambda found, seconds: asked.append(seconds) or result)
     assert cli.main(["soak", "--seconds", "5"]) == (1 if again else 0)
