@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measure the collection beside the usual playbook on the lab, and write the figures down.
 
-Usage: python -m bench [--times N] [--parts lab,pairs,run,commits] [--pairs 2,10,30]
+Usage: python -m bench [--times N] [--parts run,commits,pairs,lab,soak] [--pairs 2,10,30]
 
-Both sides get the same lab, the same machine and the same minute: they take turns. The raw figures go to
-build/bench/figures.json, the page to docs/bench.md. It needs the lab and the built collection (`make bench` sees to
-both).
+Both sides get the same lab, the same machine and the same minute: they take turns. The raw figures of each part go to
+build/bench/PART.json when it came to its end, and the page in docs/bench.md is made of all of them: a part can be
+measured again by itself. One more part, ``cold``, only runs when it is named: the lab from empty caches. It needs the
+lab and the built collection (`make bench` sees to both).
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,8 +37,8 @@ WRITES = ("create", "update", "patch", "delete", "deletecollection")
 Measurement = dict[str, Any]
 
 
-def lab(*words: str, check: bool = True) -> str:
-    """A command of the lab."""
+def lab(*words: str, check: bool = True, extra: Mapping[str, str] | None = None) -> str:
+    """A command of the lab, with these variables more in its environment."""
     done = subprocess.run(
         [sys.executable, "-m", "lab", *words],
         cwd=ROOT,
@@ -44,6 +46,7 @@ def lab(*words: str, check: bool = True) -> str:
         text=True,
         stdin=subprocess.DEVNULL,
         check=False,
+        env=environment(**(extra or {})),
     )
     if check and done.returncode != 0:
         raise Failed(f"lab {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
@@ -53,8 +56,9 @@ def lab(*words: str, check: bool = True) -> str:
 class Bench:
     """The two sides, and what was measured so far."""
 
-    def __init__(self, times: int) -> None:
+    def __init__(self, times: int, pairs: Sequence[int]) -> None:
         self.times = times
+        self.pairs = pairs
         self.peer = venv_of("bench")
         self.found: list[Measurement] = []
         status = json.loads(lab("status", "--json"))
@@ -68,7 +72,6 @@ class Bench:
         """One more value, shown and kept."""
         say(f"  {who:5} {what:18} {value:.3f}")
         self.found.append({"what": what, "who": who, "value": value})
-        (FOLDER / "figures.json").write_text(json.dumps(self.found, indent=1) + "\n")
 
     def play(self, who: str, playbook: str, *words: str, **variables: object) -> tuple[float, str]:
         """Run a playbook of a side: seconds, and what it printed; its tasks go to a file. Raises Failed."""
@@ -202,10 +205,10 @@ def warm_up(bench: Bench) -> None:
         bench.remove(who)
 
 
-def part_pairs(bench: Bench, counts: Sequence[int]) -> None:
+def part_pairs(bench: Bench) -> None:
     """(c): export, volume and claim alone, for a growing number of pets."""
     warm_up(bench)
-    for count in counts:
+    for count in bench.pairs:
         for number in range(bench.times):
             say(f"{count} pairs, {number + 1} of {bench.times}")
             for who in (OURS, PEER) if number % 2 == 0 else (PEER, OURS):
@@ -254,6 +257,37 @@ def part_lab(bench: Bench) -> None:
             lab("down", "--name", "bench")
 
 
+def part_cold(bench: Bench) -> None:
+    """The lab with nothing cached, once: Kubernetes is built and every package fetched, in a folder that goes again."""
+    with tempfile.TemporaryDirectory(prefix="bench-cold-") as empty:
+        caches = {name: f"{empty}/{name}" for name in ("XDG_CACHE_HOME", "GOMODCACHE", "GOCACHE")}
+        # Modules are written read-only otherwise, and the folder could not be removed.
+        caches |= {"PETSET_LAB_CACHE": f"{empty}/lab", "GOFLAGS": "-modcacherw"}
+        try:
+            begin = time.monotonic()
+            lab("up", "--name", "bench", extra=caches)
+            bench.note("lab-cold", OURS, time.monotonic() - begin)
+        finally:
+            lab("down", "--name", "bench", extra=caches)
+
+
+SOAK_S = 300
+
+
+def part_soak(bench: Bench) -> None:
+    """Whether the lab's network is fit to measure on, once: it takes minutes and says its own median."""
+    printed = lab("soak", "--seconds", str(SOAK_S), "--json", check=False)
+    try:
+        soak = json.loads(printed)
+    except ValueError:
+        raise Failed(f"lab soak printed no figures: {printed[-500:]!r}") from None
+    bench.note("soak-idle-median", OURS, soak["idle"]["median_ms"])
+    bench.note("soak-idle-p99", OURS, soak["idle"]["p99_ms"])
+    bench.note("soak-longest", OURS, max(soak["idle"]["max_ms"], soak["loaded"]["max_ms"]))
+    bench.note("soak-again", OURS, 100_000 * soak["retransmitted"] / soak["segments"])
+    bench.note("soak-host-late", OURS, soak["host_late_ms"])
+
+
 def about() -> dict[str, str]:
     """Where and when."""
     memory_kib = int(Path("/proc/meminfo").read_text().split()[1])
@@ -267,40 +301,67 @@ def about() -> dict[str, str]:
     )
     load = os.getloadavg()
     return {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
         "machine": f"{os.cpu_count()} cores ({model}), {memory_kib // 1048576} GiB; the lab's machines are on it too",
-        "load at the end": f"{load[0]:.1f} (1 min), {load[2]:.1f} (15 min)",
+        "load": f"{load[0]:.1f}",
     }
+
+
+PARTS: Mapping[str, Callable[[Bench], None]] = {
+    "run": part_run,
+    "commits": part_commits,
+    "pairs": part_pairs,
+    "lab": part_lab,
+    "soak": part_soak,
+    "cold": part_cold,
+}
+USUAL = tuple(name for name in PARTS if name != "cold")
+
+
+def measure(bench: Bench, part: str) -> None:
+    """Run a part and keep its figures, with when and where. Raises Failed."""
+    bench.found = []
+    PARTS[part](bench)
+    (FOLDER / f"{part}.json").write_text(json.dumps({"about": about(), "found": bench.found}, indent=1) + "\n")
+
+
+def kept() -> dict[str, Any]:
+    """What is kept of each part, in this checkout."""
+    files = {part: FOLDER / f"{part}.json" for part in PARTS}
+    return {part: json.loads(file.read_text()) for part, file in files.items() if file.exists()}
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure; the exit status says whether all came to its end, not whether goals were met."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--times", type=int, default=3, help="rounds of each part (default 3)")
-    parser.add_argument("--parts", default="lab,pairs,run,commits", help="which parts, comma between (default all)")
+    parser.add_argument("--parts", default=",".join(USUAL), help=f"of {', '.join(PARTS)} (default all but cold)")
     parser.add_argument("--pairs", default="2,10,30", help="numbers of pairs (default 2,10,30)")
     args = parser.parse_args(argv)
+    parts = args.parts.split(",")
+    if unknown := sorted(set(parts) - set(PARTS)):
+        parser.error(f"no part named {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    bad = []
     try:
-        bench = Bench(args.times)
-        for part in args.parts.split(","):
-            say(f"##### {part}")
-            if part == "run":
-                part_run(bench)
-            elif part == "pairs":
-                part_pairs(bench, [int(word) for word in args.pairs.split(",")])
-            elif part == "lab":
-                part_lab(bench)
-            elif part == "commits":
-                part_commits(bench)
-            else:
-                raise Failed(f"no part named {part}; there are lab, pairs, run and commits")
+        bench = Bench(args.times, [int(word) for word in args.pairs.split(",")])
     except Failed as failure:
         say(f"bench: {failure}")
         return 1
-    page = render_page(bench.found, about())
+    for part in parts:
+        begin = time.monotonic()
+        say(f"##### {part}: {(PARTS[part].__doc__ or '').splitlines()[0]}")
+        try:
+            measure(bench, part)
+        except Failed as failure:
+            say(f"bench: {part}: {failure}")
+            bad.append(part)
+        say(f"##### {part}: {'FAIL' if part in bad else 'ok'} in {time.monotonic() - begin:.0f} s")
+    page = render_page(kept())
     (ROOT / "docs" / "bench.md").write_text(page)
     say(page)
-    return 0
+    if bad:
+        say(f"bench: not measured to the end, so their figures are older or missing: {', '.join(bad)}")
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 OURS, PEER, LOCAL = "ours", "peer", "local"
 
@@ -45,6 +46,12 @@ GOALS: tuple[Goal, ...] = (
     Goal("lab-again", "up on a lab that is up", limit=3),
     Goal("lab-power-on", "power-on of a node to Ready", limit=30),
     Goal("lab-memory", "memory of the lab with two nodes", limit=8192, unit="MiB"),
+    Goal("lab-cold", "a lab with nothing cached, to two Ready nodes", limit=720),
+    Goal("soak-idle-median", "lab soak: 4 KiB O_DSYNC over NFS, idle, median", limit=0.6, unit="ms"),
+    Goal("soak-idle-p99", "lab soak: the same, 99 of 100", limit=3, unit="ms"),
+    Goal("soak-longest", "lab soak: the longest of these writes, under load", limit=200, unit="ms"),
+    Goal("soak-again", "lab soak: TCP segments sent again, of 100,000", limit=1, unit="segments"),
+    Goal("soak-host-late", "lab soak: by how much the host woke a sleeper of its own late, at worst", unit="ms"),
 )
 
 
@@ -97,16 +104,24 @@ def collect(measurements: Iterable[Mapping[str, object]]) -> dict[tuple[str, str
     return found
 
 
-def render_page(measurements: Iterable[Mapping[str, object]], about: Mapping[str, str]) -> str:
-    """The page for docs/, in Markdown."""
-    values = collect(measurements)
+def render_page(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page for docs/, in Markdown.
+
+    ``parts``: by name, ``found`` (measurements) and ``about`` (``date``, ``machine`` and ``load`` when it ended).
+    """
+    values = collect(one for part in parts.values() for one in part["found"])
+    machines = sorted({part["about"]["machine"] for part in parts.values()})
     lines = [
         "# What it costs, measured",
         "",
         "Made by `make bench`: this collection beside the usual playbook (`bench/peer`: kubernetes.core, templates and",
         "loops), by turns on the same lab in one run. Medians; in parentheses the smallest, the largest and how many.",
         "",
-        *(f"- {key}: {text}" for key, text in about.items()),
+        *(f"- machine: {machine}" for machine in machines),
+        *(
+            f"- part `{name}`: {part['about']['date']} UTC, load of the host at its end {part['about']['load']}"
+            for name, part in parts.items()
+        ),
         "",
         "| what | this collection | the usual playbook | ratio | goal | |",
         "|---|---|---|---|---|---|",

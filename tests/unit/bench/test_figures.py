@@ -7,7 +7,11 @@ import pytest
 
 from bench.figures import GOALS, LOCAL, OURS, PEER, Goal, judge, median_of, render_page
 
-ABOUT = {"date": "2026-11-27", "machine": "2 cores"}
+ABOUT = {"date": "2026-11-27 10:00", "machine": "2 cores", "load": "2.0"}
+
+
+def page_of(found: list[dict[str, object]]) -> str:
+    return render_page({"run": {"about": ABOUT, "found": found}})
 
 
 def values(what: str, ours: list[float], peer: list[float]) -> list[dict[str, object]]:
@@ -22,13 +26,13 @@ def row(page: str, title: str) -> list[str]:
 
 
 def test_medians_and_ratio_stand_in_the_row() -> None:
-    page = render_page(values("second", [5.0, 4.0, 90.0], [30.0, 24.0, 25.0]), ABOUT)
+    page = page_of(values("second", [5.0, 4.0, 90.0], [30.0, 24.0, 25.0]))
     ours, peer = "5.0 s (4 to 90, 3)", "25.0 s (24 to 30, 3)"
     assert row(page, "second run") == ["second run", ours, peer, "5.0", "5 times less", "met"]
 
 
 def test_a_goal_that_is_missed_is_said() -> None:
-    page = render_page(values("second", [5.1], [25.0]), ABOUT)
+    page = page_of(values("second", [5.1], [25.0]))
     assert row(page, "second run")[-1] == "not met"
 
 
@@ -49,7 +53,7 @@ def test_goals(goal: Goal, ours: float | None, peer: float | None, said: str) ->
 
 
 def test_what_was_not_measured_is_not_in_the_table() -> None:
-    page = render_page(values("first", [10.0], []), ABOUT)
+    page = page_of(values("first", [10.0], []))
     assert row(page, "first run, in all")[1:4] == ["10.0 s", "-", ""]
     assert sum(line.startswith("| ") for line in page.splitlines()) == 2
 
@@ -57,9 +61,22 @@ def test_what_was_not_measured_is_not_in_the_table() -> None:
 def test_commits_stand_in_a_table_of_their_own() -> None:
     rates = {OURS: [500.0, 400.0, 600.0], PEER: [250.0], LOCAL: [2000.0]}
     found = [{"what": "commits-8", "who": who, "value": one} for who, values in rates.items() for one in values]
-    page = render_page(found, ABOUT)
+    page = page_of(found)
     assert row(page, "8") == ["8", "500 (400 to 600, 3)", "250", "2000", "2.00", "0.25"]
-    assert "Commits a second" not in render_page(values("first", [10.0], []), ABOUT)
+    assert "Commits a second" not in page_of(values("first", [10.0], []))
+
+
+def test_parts_stand_together_each_with_its_time() -> None:
+    parts = {
+        "run": {"about": ABOUT, "found": values("second", [5.0], [30.0])},
+        "soak": {"about": ABOUT | {"date": "2026-11-28 09:00"}, "found": values("soak-again", [0.25], [])},
+    }
+    page = render_page(parts)
+    assert "- part `run`: 2026-11-27 10:00 UTC, load of the host at its end 2.0\n" in page
+    assert "- part `soak`: 2026-11-28 09:00 UTC" in page
+    assert page.count("- machine: 2 cores\n") == 1
+    assert row(page, "second run")[-1] == "met"
+    assert row(page, "lab soak: TCP segments sent again, of 100,000")[1] == "0.250 segments"
 
 
 def test_no_median_without_values() -> None:
