@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from tools.common import ROOT, files_of_tree
-from tools.gates import SHIPPED, is_shipped
+from tools.gates import GATES, SHIPPED, is_shipped
 
 # Written so that this file does not match itself.
 MACHINE_PATHS = re.compile(r"(?<![\w.])/wor[k]/|/far[m]/|\.\./share[d]|\.\./\.librar[y]")
@@ -122,11 +122,17 @@ def test_the_client_that_sends_no_token_is_refused_everywhere() -> None:
         assert not list(Requirement(line).specifier.filter(["36.0.0", "36.0.1"])), name
 
 
-def test_the_readme_and_the_makefile_tell_the_same_targets() -> None:
+def test_the_developers_page_and_the_makefile_tell_the_same_targets() -> None:
     made = re.findall(r"^([a-z]+):.*## ", TEXTS["Makefile"], re.MULTILINE)
-    told = re.findall(r"^\| `make ([a-z]+)`", TEXTS["README.md"], re.MULTILINE)
+    told = re.findall(r"^\| `make ([a-z]+)`", TEXTS["DEVELOPERS.md"], re.MULTILINE)
     assert told == made
     assert set(made) >= {"help", "gates", "unit", "api", "lab", "site", "status", "demo", "test", "bench", "faults"}
+
+
+def test_the_developers_page_has_every_gate() -> None:
+    section = TEXTS["DEVELOPERS.md"].partition("## Gates")[2].partition("\n## ")[0]
+    told = [name for first in re.findall(r"^\| ([a-z, -]+) \|", section, re.MULTILINE) for name in first.split(", ")]
+    assert sorted(told) == sorted(gate.name for gate in GATES)
 
 
 def test_ci_calls_what_people_call() -> None:
