@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import os
 import threading
@@ -24,6 +25,8 @@ _numbers = itertools.count(1)
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A real API server with etcd and the controllers, without nodes."""
     version = os.environ.get("PETSET_API_KUBERNETES") or DEFAULT_MINOR
+    # On a fresh machine it is built first, for minutes: no reason for pytest to print the stacks of a test that hangs.
+    faulthandler.cancel_dump_traceback_later()
     with running_cluster(tmp_path_factory.mktemp("api"), version) as cluster:
         yield cluster
 
