@@ -134,7 +134,7 @@ class HttpTransport:
         self.api_client = kubernetes.client.ApiClient(configuration)
         self._headers = _identity_headers(connection)
         for name, value in self._headers.items():
-            # Port-forwarding goes through the client itself, which has to be the same user.
+            # For streams, which have to know whom they would act as.
             if name.lower() != "authorization":
                 self.api_client.set_default_header(name, value)
 

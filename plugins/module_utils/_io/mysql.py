@@ -25,6 +25,7 @@ from .._core.kinds import POD
 from .._core.ring import CHANNEL, STATUSES, VARIABLES, Answers, Down, PetState, Ring, RingPet, State, parse_answers
 from .._core.ring_plan import PLACEHOLDER, Kind, RingStep
 from .kube import KubeClient, Request
+from .streams import open_port_forward
 
 try:
     import pymysql
@@ -36,12 +37,6 @@ except ImportError:
 else:
     HAS_PYMYSQL = True
     PYMYSQL_IMPORT_ERROR = None
-
-try:
-    import kubernetes.client
-    import kubernetes.stream
-except ImportError:  # require_client has told the user
-    pass
 
 ADMIN_PORT = 33062
 ADMIN_USER = "petset_admin"
@@ -289,27 +284,15 @@ def port_forward_connector(client: KubeClient, namespace: str, ca: str, password
 
 
 def _forward(client: KubeClient, namespace: str, pod: str) -> Any:
-    shared = client.transport.api_client  # type: ignore[attr-defined]
-    # The library replaces a method of its client while it connects: one client for each connection.
-    own = kubernetes.client.ApiClient(shared.configuration)
-    own.default_headers.update(shared.default_headers)
     client.requests.append(Request("get", POD.path(namespace, pod, "portforward"), 101))
     try:
-        forward: Any = kubernetes.stream.portforward(
-            kubernetes.client.CoreV1Api(own).connect_get_namespaced_pod_portforward,
-            pod,
-            namespace,
-            ports=str(ADMIN_PORT),
-        )
+        forward = open_port_forward(client, namespace, pod, ADMIN_PORT)
         # The library's thread waits for the network alone. What came in one TLS record with the answer to its request,
         # mysqld's greeting with it, lies decrypted behind its back until more comes: here, the answer to this ping.
         forward.websocket.ping()
         return forward
     except Exception as problem:  # the library lets through those of its websocket library as well
         raise PetDown(sort_forward(pod, " ".join(str(problem).split())[:300])) from problem
-    finally:
-        with contextlib.suppress(Exception):
-            own.close()  # type: ignore[no-untyped-call]
 
 
 def _end(ours: Any) -> None:

@@ -15,12 +15,7 @@ from typing import Any
 from .._core.manifests import MYSQL_CONTAINER
 from .._core.pet_probe import Probe, parse_probe, probe_command
 from .kube import KubeClient
-
-try:
-    import kubernetes.client
-    import kubernetes.stream
-except ImportError:  # require_client has told the user
-    pass
+from .streams import open_exec
 
 # The program itself waits 5 s at most for each peer that does not answer.
 _LIMIT_S = 60
@@ -46,29 +41,10 @@ def run_in_pod(client: KubeClient, namespace: str, pod: str, container: str, com
 
 
 def _run_once(client: KubeClient, namespace: str, pod: str, container: str, command: Sequence[str]) -> str:
-    shared = client.transport.api_client  # type: ignore[attr-defined]
-    # The library replaces a method of its client while it streams: one client for each stream.
-    own = kubernetes.client.ApiClient(shared.configuration)
-    own.default_headers.update(shared.default_headers)
     try:
-        stream: Any = kubernetes.stream.stream(
-            kubernetes.client.CoreV1Api(own).connect_get_namespaced_pod_exec,
-            pod,
-            namespace,
-            container=container,
-            command=list(command),
-            stdin=False,
-            stdout=True,
-            stderr=False,
-            tty=False,
-            _preload_content=False,
-        )
-        return _read_to_end(stream)
+        return _read_to_end(open_exec(client, namespace, pod, container, command))
     except Exception as problem:  # the library lets through those of its websocket library as well
         raise RuntimeError(" ".join(str(problem).split())[:300] or type(problem).__name__) from problem
-    finally:
-        with contextlib.suppress(Exception):
-            own.close()  # type: ignore[no-untyped-call]
 
 
 def _read_to_end(stream: Any) -> str:

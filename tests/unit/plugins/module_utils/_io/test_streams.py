@@ -8,6 +8,7 @@ import hashlib
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -149,3 +150,28 @@ def test_a_program_that_has_ended_before_its_stream_is_read_is_not_waited_for(st
     kube = start(frame(BINARY, b"\1one, "), frame(BINARY, b"\1two"), frame(BINARY, b"\3{}"), close_frame())
     assert podexec._run_once(kube, "default", "mysql-0", "mysqld", ["true"]) == "one, two"
     assert time.monotonic() - began_s < 10
+
+
+def test_a_stream_never_acts_as_another_than_was_asked_for() -> None:
+    """The library drops the header without a word, and the stream had the rights of who asked."""
+    api_client = kubernetes.client.ApiClient(kubernetes.client.Configuration())
+    api_client.set_default_header("Impersonate-User", "somebody")
+    kube: Any = SimpleNamespace(transport=SimpleNamespace(api_client=api_client), requests=[])
+    with pytest.raises(mysql.PetDown, match="impersonate"):
+        mysql._forward(kube, "default", "mysql-0")
+    with pytest.raises(RuntimeError, match="impersonate"):
+        podexec._run_once(kube, "default", "mysql-0", "mysqld", ["true"])
+
+
+def test_a_stream_does_not_read_the_whole_api_first() -> None:
+    """Its models take seconds of a processor, for each module of a playbook."""
+    begin = f"import sys; sys.path.insert(0, {str(Path(mysql.__file__).parents[6])!r}); "
+    package = "ansible_collections.stateful.petset.plugins.module_utils._io"
+    _code, before, _said = run([sys.executable, "-c", f"{begin}import kubernetes.client; print(*sys.modules)"])
+    if "core_v1_api" in before:
+        pytest.skip("this release of the library reads it whatever is wanted of it")
+    script = f"{begin}from {package} import mysql, podexec, streams; streams.ws_client; print(*sys.modules)"
+    code, names, said = run([sys.executable, "-c", script])
+    assert code == 0, said
+    assert "kubernetes.stream.ws_client" in names
+    assert "core_v1_api" not in names
