@@ -81,5 +81,11 @@ def test_links_lead_to_a_page_and_a_heading(page: Page) -> None:
         assert not anchor or anchor in headings, f"{target}#{anchor}"
 
 
+def test_the_readme_shows_the_first_run_as_its_page_does() -> None:
+    readme, story = read_page("README.md"), read_page("docs/stories/first_run.md")
+    assert readme.files == story.files
+    assert set(readme.commands) < set(story.commands)
+
+
 def test_a_variable_that_nobody_reads_is_found() -> None:
     assert not known("petset_replicsa")
