@@ -45,7 +45,7 @@ from ._core.drill import (
     render_under_way,
 )
 from ._core.drill_objects import CONTAINER as WORKLOAD
-from ._core.drill_objects import DROP, MAKE, STOP_WORKLOAD, agents_of, drill_refs, read_workload, render_workload
+from ._core.drill_objects import DROP, MAKE, STOP_WORKLOAD, agents_of, read_workload, render_workload
 from ._core.drill_proof import (
     FALSE,
     TRUE,
@@ -57,6 +57,7 @@ from ._core.drill_proof import (
     prove,
     was_renewed,
 )
+from ._core.drill_refs import drill_refs
 from ._core.errors import Conflict, Forbidden, InvalidInput, PetsetError, Refused, TimedOut
 from ._core.manifests import PetSetSpec
 from ._core.names import pet_name

@@ -14,9 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from . import kinds
 from .errors import Refused
-from .kinds import ObjectRef
 from .manifests import AGENT_CONTAINER, AGENT_PATH, AGENT_PORT, AGENT_ZIP, LABEL_COMPONENT, Manifest
 from .names import LABEL_SET, own_labels, pet_name
 from .pod_parts import READABLE, render_container_security, render_pod_common
@@ -48,12 +46,6 @@ MAKE: Final = (
 DROP: Final = (f"DROP USER IF EXISTS '{USER}'@'%'", f"DROP TABLE IF EXISTS {TABLE}")
 """On the writer, afterwards."""
 READ: Final = f"SELECT client, number FROM {TABLE}"  # noqa: S608 - no part of it is anybody's input
-
-
-def drill_refs(set_name: str, namespace: str) -> tuple[ObjectRef, ...]:
-    """The objects of a drill, in the order in which they go."""
-    name = f"{set_name}-drill"
-    return tuple(ObjectRef(kind, name, namespace) for kind in (kinds.POD, kinds.CONFIG_MAP, kinds.SECRET))
 
 
 @dataclass(frozen=True, slots=True)

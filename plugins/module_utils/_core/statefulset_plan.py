@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from . import kinds
-from .drill_objects import drill_refs
+from .drill_refs import drill_refs
 from .errors import PetsetError, Refused
 from .kinds import Kind, ObjectRef, ref_of
 from .manifests import PetSetSpec, render_namespace, render_objects

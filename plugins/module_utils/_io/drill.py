@@ -12,8 +12,9 @@ from typing import Any
 
 from .._core import kinds
 from .._core.drill import ANNOTATION_RECORD, ANNOTATION_UNDER_WAY, DrillKind, Identity
-from .._core.drill_objects import CONTAINER, KILL_AGENT, KILL_MYSQLD, READ, drill_refs
+from .._core.drill_objects import CONTAINER, KILL_AGENT, KILL_MYSQLD, READ
 from .._core.drill_proof import Row, WorkLog, parse_log
+from .._core.drill_refs import drill_refs
 from .._core.errors import Refused
 from .._core.kinds import ObjectRef
 from .._core.manifests import AGENT_CONTAINER, MYSQL_CONTAINER, PetSetSpec
