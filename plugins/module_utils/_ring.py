@@ -9,7 +9,7 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible.module_utils.basic import missing_required_lib
@@ -19,7 +19,7 @@ from ._core.diff import merge_patch, render_diff, render_yaml
 from ._core.errors import AlreadyExists, ApiError, Conflict, Forbidden, InvalidInput, NotFound
 from ._core.kinds import Kind as ObjectKind
 from ._core.kinds import ObjectRef
-from ._core.manifests import PetSetSpec
+from ._core.manifests import AGENT_CONTAINER, PetSetSpec
 from ._core.names import parse_count, pet_name
 from ._core.pet_set_spec import parse_identity
 from ._core.ring import MAX_PASSWORD_BYTES, SECRET_KEY, LeaseView, Mode, PetState, Ring, RingPet, State
@@ -44,6 +44,10 @@ _ADMIN_KEY = "admin-password"
 _ATTEMPTS = 5
 # A switch of roles can look broken for a moment; what is seen so often in a row is not one.
 _BROKEN_LOOKS = 6
+# An agent stops its pet's receiver while it opens the pet, and starts a stopped channel within 2 s (its backoff_s). One
+# that leaves it stopped for so long is not at work.
+_AGENT_LIMIT_S = 20.0
+_AGENT_LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class Target:
     """What the API knows of the set. ``replicas`` None: there is no such set."""
 
     replicas: int | None
+    agents: bool = False
     admin_password: str = ""
     replication_password: str = ""
     ca: str = ""
@@ -103,13 +108,38 @@ class _Work:
     secret: str
     may_lack_lease: bool = False
     broken_looks: int = 0
+    left_since_s: Mapping[str, float] = field(default_factory=dict)
 
     def look(self) -> _Look:
         """The Lease first: what pets say afterwards is at least as new as their roles."""
         lease = _observe_lease(self.client, self.ring, self.may_lack_lease)
         states = self.pets.observe()
         plan = plan_ring(self.ring, states, lease, hash_password(self.secret) if self.secret else "")
+        self._do_what_was_left(plan)
         return _Look(states, lease, plan, judge_ring(self.ring, states, lease, plan))
+
+    def _do_what_was_left(self, plan: RingPlan) -> None:
+        now_s = self.client.clock.now_s()
+        self.left_since_s = {name: self.left_since_s.get(name, now_s) for name in plan.left}
+        for name, since_s in self.left_since_s.items():
+            if now_s - since_s >= _AGENT_LIMIT_S:
+                plan.steps.append(plan.left.pop(name))
+
+    def look_after_agents(self) -> _Look:
+        """A look when the agents have done what they do by themselves: it is no change of ours, nor is it foretold."""
+        look = self.look()
+        while look.plan.left and not look.plan.refusals:
+            names = ", ".join(look.plan.left)
+            progress_of(self.module)(f"replication of {self.ring.set_name}: the agent starts the channel of {names}")
+            self.client.clock.sleep(_AGENT_LOOK_S)
+            look = self.look()
+        return look
+
+
+def _has_agent(live: Mapping[str, Any]) -> bool:
+    """Whether the set's pods have an agent, as a sidecar."""
+    pod = ((live.get("spec") or {}).get("template") or {}).get("spec") or {}
+    return any(one.get("name") == AGENT_CONTAINER for one in pod.get("initContainers") or ())
 
 
 def observe_target(client: KubeClient, spec: PetSetSpec) -> Target:
@@ -134,6 +164,7 @@ def observe_target(client: KubeClient, spec: PetSetSpec) -> Target:
         )
     return Target(
         int((live.get("spec") or {}).get("replicas", 1)),
+        _has_agent(live),
         admin,
         replication,
         _value(tls, spec.namespace, spec.tls_secret, "ca.crt"),
@@ -190,6 +221,7 @@ def _open(
         mode=wish.mode,
         clone_over_mib=wish.clone_over_mib,
         lag_limit_s=wish.lag_limit_s,
+        agents=target.agents,
     )
     ring = adapt(ring)
     try:
@@ -219,7 +251,7 @@ def run_mysql_ring(
         return _without_set(module, wish)
     work = _open(module, client, wish, target, connect, adapt)
     try:
-        look = work.look()
+        look = work.look_after_agents()
         look.plan.raise_if_refused(work.ring.set_name)
         result = _diff(module, work.ring, look)
         if module.check_mode:

@@ -74,6 +74,8 @@ class Ring:
 
     ``ca_path``         the authority's certificate in the pets' own file system
     ``clone_over_mib``  an empty pet is seeded by CLONE when the donor holds more than this
+    ``agents``          an agent beside each mysqld starts a channel that is stopped, and stops it itself while it opens
+                        the pet
     """
 
     set_name: str
@@ -86,6 +88,7 @@ class Ring:
     clone_over_mib: int = 1024
     lease_duration_s: int = 3
     lag_limit_s: float = 10.0
+    agents: bool = False
 
     def is_master(self, pet: RingPet) -> bool:
         """Pets from ordinal 0 on, as many as there are masters."""

@@ -85,7 +85,8 @@ class RingPlan:
 
     ``refused_for``: the trouble that each refusal is about.
     ``pending``: what has to happen first, for example a pet that has to answer. ``predicted``: the settings of each
-    changed channel afterwards, for the diff.
+    changed channel afterwards, for the diff. ``left``: by pet, what its agent is about to do, a step only when it
+    does not.
     """
 
     steps: list[RingStep] = field(default_factory=list)
@@ -94,6 +95,7 @@ class RingPlan:
     pending: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     predicted: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    left: dict[str, RingStep] = field(default_factory=dict)
 
     def refuse(self, subject: str, reason: str, way_out: str, trouble: RingTrouble = RingTrouble.REFUSED) -> None:
         """Note a reason against the plan."""
@@ -391,7 +393,12 @@ def _plan_pet(
     givers = [one for one in sources if one.name in up]
     if _plan_seed(ring, pet, state, givers, up, lease, plan):
         return
-    _plan_channel(ring, pet, source, state, password_hash, plan)
+    # Before the ring is set up the agents keep still.
+    has_agent = ring.agents and lease.in_sync is not None
+    _plan_channel(ring, pet, source, state, password_hash, plan, has_agent=has_agent)
+    if lease.holder == pet.name and not state.is_open:
+        # Its agent has stopped the receiver to open the pet, once all that came is applied, and starts it afterwards.
+        plan.left.pop(pet.name, None)
     if not ring.is_master(pet):
         _plan_failover(ring, pet, state, sources, plan)
 
@@ -471,7 +478,14 @@ def _difference(
 
 
 def _plan_channel(
-    ring: Ring, pet: RingPet, source: RingPet, state: PetState, password_hash: str, plan: RingPlan
+    ring: Ring,
+    pet: RingPet,
+    source: RingPet,
+    state: PetState,
+    password_hash: str,
+    plan: RingPlan,
+    *,
+    has_agent: bool,
 ) -> None:
     channel = state.channel
     different = _difference(ring, pet, source, channel, password_hash)
@@ -480,7 +494,10 @@ def _plan_channel(
         if channel is None or (channel.io != "No" and channel.sql != "No"):
             return
         if not channel.sql_error and not (channel.io == "No" and channel.io_error):
-            plan.steps.append(start)
+            if has_agent:
+                plan.left[pet.name] = start
+            else:
+                plan.steps.append(start)
         return
     if channel is not None:
         waiting = channel.received - state.later

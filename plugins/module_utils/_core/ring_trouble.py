@@ -64,7 +64,7 @@ WAYS_OUT: Final[Mapping[RingTrouble, str]] = {
     RingTrouble.SAME_SERVER: "two pets have one server_uuid or server_id: one of them runs on a copy of the other's"
     " folder; find out which before both write",
     RingTrouble.ERROR: "correct what the error names, then START REPLICA on the pet; never skip the transaction",
-    RingTrouble.STOPPED: "run site: it starts the channel",
+    RingTrouble.STOPPED: "its agent starts it within seconds; if not, run site, which then does",
     RingTrouble.CONNECTING: _BY_ITSELF,
     RingTrouble.NOT_SET_UP: "run site",
     RingTrouble.REFUSED: "do what the message says; nothing was changed",

@@ -32,9 +32,9 @@ class World:
         self.agents = True
         self.module = FakeModule({}, False, False)
         metadata = {"name": "mysql", "namespace": "default"}
-        self.cluster.add(
-            {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": {"replicas": count}}
-        )
+        template = {"spec": {"initContainers": [{"name": "prepare"}, {"name": "agent", "restartPolicy": "Always"}]}}
+        spec = {"replicas": count, "template": template}
+        self.cluster.add({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": spec})
         for name, data in (
             ("mysql-secret", {"admin-password": ADMIN, "replication-password": REPLICATION}),
             ("mysql-tls", {"ca.crt": "an authority"}),
@@ -156,6 +156,48 @@ def test_a_pet_that_goes_away_is_waited_for() -> None:
     done = world.run()
     assert done["judgement"]["word"] == "healthy"
     assert any("mysql-1 could not be asked" in line for line in done["progress"])
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_channel_that_its_agent_starts_soon_is_no_change(check: bool) -> None:
+    world = World()
+    world.run()
+    pet = world.mysqlds.pets["mysql-1"]
+    pet.runs = False
+    looks = 0
+
+    def agent() -> None:
+        nonlocal looks
+        looks += 1
+        pet.runs = looks > 5
+
+    world.clock.during_sleep = agent
+    done = world.run(check=check)
+    assert (done["changed"], done["actions"], done["judgement"]["word"]) == (False, [], "healthy")
+    assert any("the agent starts the channel of mysql-1" in line for line in world.module.logged)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_channel_that_no_agent_starts_is_started(check: bool) -> None:
+    world = World()
+    world.run()
+    world.mysqlds.pets["mysql-1"].runs = False
+    done = world.run(check=check)
+    assert done["actions"] == ["mysql-1: START REPLICA FOR CHANNEL 'ring'"]
+    assert world.mysqlds.pets["mysql-1"].runs is not check
+
+
+def test_without_agents_a_stopped_channel_is_started_at_once() -> None:
+    world = World()
+    world.run()
+    live = world.client.get(kinds.STATEFUL_SET, "mysql", "default")
+    assert live is not None
+    live["spec"]["template"]["spec"]["initContainers"].pop()
+    world.client.replace(live)
+    world.mysqlds.pets["mysql-1"].runs = False
+    begin_s = world.clock.now_s()
+    assert world.run(check=True)["actions"] == ["mysql-1: START REPLICA FOR CHANNEL 'ring'"]
+    assert world.clock.now_s() == begin_s
 
 
 def test_without_waiting_a_pet_that_is_down_is_told() -> None:

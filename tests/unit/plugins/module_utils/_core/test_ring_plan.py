@@ -162,6 +162,23 @@ def test_what_stands_is_started_and_what_failed_is_not() -> None:
     assert told(io="No", io_error=Fault(13114, "Got fatal error 1236")) == []
 
 
+def test_a_channel_that_an_agent_is_about_to_start_is_no_step() -> None:
+    """A run that met a change of the writer foretold a START REPLICA, and one that did it was in the agent's way."""
+    ring = replace(ring_of(), agents=True)
+    stopped = pet_of(ring, 1, channel=channel_to(ring, 1, io="No", sql="No"))
+    plan = plan_of(ring, writer_of(ring, 0), stopped)
+    assert (lines(plan), list(plan.left)) == ([], ["mysql-1"])
+    assert plan.left["mysql-1"].describe() == "mysql-1: START REPLICA FOR CHANNEL 'ring'"
+    # The holder that is not open yet has stopped its receiver for a reason.
+    opening = pet_of(ring, 0, channel=channel_to(ring, 0, io="No"))
+    plan = plan_of(ring, opening, pet_of(ring, 1))
+    assert (lines(plan), plan.left) == ([], {})
+    # Before there is a ring the agents keep still.
+    plan = plan_of(ring, pet_of(ring, 0), stopped, lease=LeaseView())
+    assert "mysql-1: START REPLICA FOR CHANNEL 'ring'" in lines(plan)
+    assert plan.left == {}
+
+
 def test_unrelated_data_is_refused_with_its_names() -> None:
     ring = ring_of()
     said = refusals(
