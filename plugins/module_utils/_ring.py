@@ -46,7 +46,7 @@ _ATTEMPTS = 5
 _BROKEN_LOOKS = 6
 # An agent stops its pet's receiver while it opens the pet, and starts a stopped channel within 2 s (its backoff_s). One
 # that leaves it stopped for so long is not at work.
-_AGENT_LIMIT_S = 20.0
+_AGENT_LIMIT_S = 30.0
 _AGENT_LOOK_S = 1.0
 
 

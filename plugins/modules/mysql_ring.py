@@ -81,6 +81,8 @@ notes:
   - Needs the right to C(get) the StatefulSet and its two Secrets, to C(get), C(create) and C(patch) the Lease, and to
     C(get) and C(create) C(pods/portforward).
   - With O(wait) the task ends when the ring is healthy and a writer is open, which the agents see to.
+  - A stopped channel is the business of the agent beside its pet, also in check mode. It is started here only when the
+    agent has left it stopped for 30 seconds, or when the set has no agents.
 seealso:
   - module: stateful.petset.mysql_ring_info
   - module: stateful.petset.pet_set

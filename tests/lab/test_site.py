@@ -117,6 +117,8 @@ def test_check_mode_on_an_empty_cluster_tells_the_changes_of_the_real_runs(runs:
         assert any(action.startswith(word) for action in actions), actions
 
 
+# On a starved host the agents change the writer several times in the first minute; what is not known is not foretold.
+@pytest.mark.stories
 def test_check_mode_on_a_half_built_cluster_tells_the_changes_to_the_last_statement(runs: Runs) -> None:
     """Volumes and the set are there and the pets answer, so nothing is left that cannot be known."""
     assert runs.foretold_rest.writes == []
