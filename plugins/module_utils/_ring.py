@@ -19,7 +19,7 @@ from ._core.diff import merge_patch, render_diff, render_yaml
 from ._core.errors import AlreadyExists, ApiError, Conflict, Forbidden, InvalidInput, NotFound
 from ._core.kinds import Kind as ObjectKind
 from ._core.kinds import ObjectRef
-from ._core.manifests import AGENT_CONTAINER, PetSetSpec
+from ._core.manifests import PetSetSpec, find_agent
 from ._core.names import parse_count, pet_name
 from ._core.pet_set_spec import parse_identity
 from ._core.ring import MAX_PASSWORD_BYTES, SECRET_KEY, LeaseView, Mode, PetState, Ring, RingPet, State
@@ -136,12 +136,6 @@ class _Work:
         return look
 
 
-def _has_agent(live: Mapping[str, Any]) -> bool:
-    """Whether the set's pods have an agent, as a sidecar."""
-    pod = ((live.get("spec") or {}).get("template") or {}).get("spec") or {}
-    return any(one.get("name") == AGENT_CONTAINER for one in pod.get("initContainers") or ())
-
-
 def observe_target(client: KubeClient, spec: PetSetSpec) -> Target:
     """Three reads at the same time. NotFound: a Secret or a key of it is missing. InvalidInput: a password too long."""
     wanted: tuple[tuple[ObjectKind, str], ...] = (
@@ -162,9 +156,10 @@ def observe_target(client: KubeClient, spec: PetSetSpec) -> Target:
             f"the password has {size} bytes, MySQL takes no longer one than {MAX_PASSWORD_BYTES} for a channel",
             f"at most {MAX_PASSWORD_BYTES} bytes",
         )
+    live_spec = live.get("spec") or {}
     return Target(
-        int((live.get("spec") or {}).get("replicas", 1)),
-        _has_agent(live),
+        int(live_spec.get("replicas", 1)),
+        find_agent((live_spec.get("template") or {}).get("spec") or {}) is not None,
         admin,
         replication,
         _value(tls, spec.namespace, spec.tls_secret, "ca.crt"),

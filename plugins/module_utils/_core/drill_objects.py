@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .errors import Refused
-from .manifests import AGENT_CONTAINER, AGENT_PATH, AGENT_PORT, AGENT_ZIP, LABEL_COMPONENT, Manifest
+from .manifests import AGENT_PATH, AGENT_PORT, AGENT_ZIP, LABEL_COMPONENT, Manifest, find_agent
 from .names import LABEL_SET, own_labels, pet_name
 from .pod_parts import READABLE, render_container_security, render_pod_common
 from .ring_plan import PLACEHOLDER
@@ -94,7 +94,7 @@ class Workload:
 def read_workload(live: Mapping[str, Json], **wish: Any) -> Workload:
     """A workload that runs as the pets' agents do. Refused: the set has no agent, whose image and library it needs."""
     meta, pod = live["metadata"], live["spec"]["template"]["spec"]
-    agent = next((one for one in pod.get("initContainers") or () if one.get("name") == AGENT_CONTAINER), None)
+    agent = find_agent(pod)
     if agent is None:
         raise Refused(
             f"StatefulSet {meta['namespace']}/{meta['name']}",

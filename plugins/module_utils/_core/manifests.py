@@ -202,6 +202,11 @@ class PetSetSpec:
         return f"{self.service}.{self.namespace}.svc.{self.cluster_domain}"
 
 
+def find_agent(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The agent's container, a sidecar, in the spec of a pet's pod; None in a set without agents."""
+    return next((one for one in pod.get("initContainers") or () if one.get("name") == AGENT_CONTAINER), None)
+
+
 def render_objects(spec: PetSetSpec) -> tuple[Manifest, ...]:
     """All objects without the Secrets and without the namespace, in the order in which they have to be made.
 

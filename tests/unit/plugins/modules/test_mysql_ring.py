@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -54,6 +55,17 @@ class World:
         lease["metadata"]["annotations"]["stateful.petset/in-sync"] = "mysql-0,mysql-1"
         client.replace(lease)
         self.mysqlds.pets[first].is_open = True
+
+    def after_sleeps(self, count: int, act: Callable[[], None]) -> None:
+        """In each sleep but the first ``count`` this is done as well."""
+        sleeps = itertools.count(1)
+
+        def sleep() -> None:
+            if next(sleeps) > count:
+                act()
+            self.play_agents()
+
+        self.clock.during_sleep = sleep
 
     def run(self, *, check: bool = False, info: bool = False, **options: Any) -> Mapping[str, Any]:
         module = mysql_ring_info if info else mysql_ring
@@ -143,15 +155,7 @@ def test_a_pet_that_goes_away_is_waited_for() -> None:
             pet.is_up = False
 
     pet.is_up = False
-    looks = 0
-
-    def sleep() -> None:
-        nonlocal looks
-        looks += 1
-        pet.is_up = looks > 3
-        world.play_agents()
-
-    world.clock.during_sleep = sleep
+    world.after_sleeps(3, lambda: setattr(pet, "is_up", True))
     world.mysqlds.before = restart
     done = world.run()
     assert done["judgement"]["word"] == "healthy"
@@ -164,14 +168,7 @@ def test_a_channel_that_its_agent_starts_soon_is_no_change(check: bool) -> None:
     world.run()
     pet = world.mysqlds.pets["mysql-1"]
     pet.runs = False
-    looks = 0
-
-    def agent() -> None:
-        nonlocal looks
-        looks += 1
-        pet.runs = looks > 5
-
-    world.clock.during_sleep = agent
+    world.after_sleeps(5, lambda: setattr(pet, "runs", True))
     done = world.run(check=check)
     assert (done["changed"], done["actions"], done["judgement"]["word"]) == (False, [], "healthy")
     assert any("the agent starts the channel of mysql-1" in line for line in world.module.logged)
