@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -310,7 +311,7 @@ def is_ready(plan: Plan, part: str) -> bool:
         return False
 
 
-def wait_until_ready(state: LabState, parts: Sequence[str], timeout_s: float = 60) -> None:
+def wait_until_ready(state: LabState, parts: Sequence[str], timeout_s: float = 90) -> None:
     """Wait until all parts answer; one that has ended is an error at once, with the end of its log."""
     deadline = time.monotonic() + timeout_s
     waiting = list(parts)
@@ -391,9 +392,27 @@ def render_gateway_node(plan: Plan) -> dict[str, Any]:
     }
 
 
+def outlives_its_node(version: str) -> bool:
+    """Whether a kube-proxy goes on when its node is deleted; from 1.37 on it exits (pkg/proxy/node.go).
+
+    ``version`` is what its ``--version`` says.
+
+    >>> outlives_its_node("Kubernetes v1.36.3"), outlives_its_node("Kubernetes v1.37.0-rc.1")
+    (True, False)
+    """
+    major, minor = version.split()[-1].lstrip("v").split(".")[:2]
+    return (int(major), int(minor)) < (1, 37)
+
+
 def _start_kube_proxy(state: LabState, programs: Programs) -> bool:
-    """Start kube-proxy, with a node for it to find that is there only until it has found it."""
+    """Start kube-proxy, with a node for it to find that is there only until it has found it.
+
+    One that would exit with the node waits out its half minute without, while the machines boot.
+    """
     plan = state.plan
+    version = subprocess.run([programs.kube / "kube-proxy", "--version"], capture_output=True, text=True, check=True)
+    if not outlives_its_node(version.stdout):
+        return _start(state, "kube-proxy", programs)
     request(plan, "/api/v1/nodes", method="POST", body=render_gateway_node(plan))
     address = {"status": {"addresses": [{"type": "InternalIP", "address": plan.gateway_ip}]}}
     request(

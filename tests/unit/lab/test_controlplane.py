@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 from http.client import BadStatusLine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,21 @@ def test_no_pod_is_placed_on_the_gateway() -> None:
 
 
 @pytest.mark.parametrize(
+    ("version", "outlives"),
+    [
+        ("Kubernetes v1.33.13\n", True),
+        ("Kubernetes v1.36.3", True),
+        ("Kubernetes v1.37.0-alpha.1", False),
+        ("Kubernetes v1.37.2\n", False),
+        ("Kubernetes v1.40.0+vendor.7", False),
+        ("Kubernetes v2.1.0", False),
+    ],
+)
+def test_kube_proxy_of_1_37_exits_with_its_node(version: str, outlives: bool) -> None:
+    assert controlplane.outlives_its_node(version) is outlives
+
+
+@pytest.mark.parametrize(
     ("manifest", "path"),
     [
         (
@@ -340,9 +356,11 @@ def test_a_part_that_runs_is_not_started_again(monkeypatch: pytest.MonkeyPatch) 
     assert controlplane.start(lab, "etcd", PROGRAMS) is False
 
 
-@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize(
+    ("version", "fails"), [("v1.36.3", False), ("v1.36.3", True), ("v1.37.2", False)], ids=["ok", "fails", "1.37"]
+)
 def test_the_node_that_kube_proxy_waits_for_is_there_only_meanwhile(
-    monkeypatch: pytest.MonkeyPatch, fails: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, fails: bool
 ) -> None:
     did: list[str] = []
 
@@ -355,15 +373,22 @@ def test_the_node_that_kube_proxy_waits_for_is_there_only_meanwhile(
         if fails:
             raise LabError("no answer")
 
+    (tmp_path / "kube-proxy").write_text(f"#!/bin/sh\necho Kubernetes {version}\n")
+    (tmp_path / "kube-proxy").chmod(0o755)
     monkeypatch.setattr(controlplane, "request", request)
     monkeypatch.setattr(controlplane, "wait_until_ready", wait)
     monkeypatch.setattr(processes, "spawn", lambda argv, **how: ProcessRecord(1, 2, how["word"]))
     lab = LabState(LabConfig("green"), 0)
+    programs = replace(PROGRAMS, kube=tmp_path)
     if fails:
         with pytest.raises(LabError):
-            controlplane.start(lab, "kube-proxy", PROGRAMS)
+            controlplane.start(lab, "kube-proxy", programs)
     else:
-        controlplane.start(lab, "kube-proxy", PROGRAMS)
+        controlplane.start(lab, "kube-proxy", programs)
+    assert "kube-proxy" in lab.processes
+    if version == "v1.37.2":
+        assert did == [], "it would exit with its node"
+        return
     assert did == [
         "POST /api/v1/nodes",
         "PATCH /api/v1/nodes/gateway/status",
