@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import select
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -340,6 +342,13 @@ def cmd_fault(args: argparse.Namespace) -> int:
     return 0
 
 
+def _reader_has_gone() -> bool:
+    """Whether the output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _fd, event in poll.poll(0))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; errors that a person can act on are printed with their way out."""
     args = build_parser().parse_args(_shield(sys.argv[1:] if argv is None else argv))
@@ -347,9 +356,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the name is a part of files' names in all that follows
         LabConfig(args.lab)
         code: int = args.handler(args)
+        sys.stdout.flush()
         return code
     except LabError as error:
         die(error)
+    except BrokenPipeError:
+        if not _reader_has_gone():
+            raise
+        # "| head": whoever read has seen enough. What is still buffered goes nowhere, instead of failing at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         print("lab: interrupted; what was begun is found by the next command", file=sys.stderr)
         return 130

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -571,3 +573,28 @@ def test_a_fault_is_made_while_nobody_else_works_on_the_lab(
     monkeypatch.setattr(faults, "pause", pause)
     assert fails("pause", "node-1") == 1
     assert held == []
+
+
+@pytest.mark.parametrize("broken", ["the output", "something else"])
+def test_a_reader_that_has_seen_enough_is_no_failure(root: Path, broken: str) -> None:
+    """``lab status | head -1``."""
+    script = (
+        "import sys, types; from lab import cli, state, status\n"
+        "def words(*_what):\n"
+        f"    if {broken == 'something else'}: raise BrokenPipeError(32, 'a socket')\n"
+        "    return 'word ' * 100_000\n"
+        "state.need = lambda name: None\n"
+        "status.observe = lambda lab: types.SimpleNamespace(healthy=True)\n"
+        "status.render = words\n"
+        "sys.exit(cli.main(['status']))"
+    )
+    reader, writer = os.pipe()
+    if broken == "the output":
+        os.close(reader)
+    root_folder = Path(cli.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, text=True, check=False, cwd=root_folder
+    )
+    os.close(writer)
+    assert (done.returncode, "a socket" in done.stderr) == ((141, False) if broken == "the output" else (1, True))
+    assert broken != "the output" or done.stderr == ""

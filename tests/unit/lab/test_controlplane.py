@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import json
 import re
-from http.client import BadStatusLine
 from dataclasses import replace
+from http.client import BadStatusLine
 from pathlib import Path
 from typing import Any
 
