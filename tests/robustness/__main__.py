@@ -59,7 +59,10 @@ def cmd_run(args: argparse.Namespace) -> int:
             runs.append(run)
             gap = run.judgement.figure("gap_s")
             say(f"  {run.judgement.verdict}, longest gap {'-' if gap is None else f'{gap:.2f} s'}")
-            if not run.history.meta.is_settled:
+            if FAULTS[scenario.fault].expect == "red":
+                say("  the set was damaged on purpose: a new one takes its place")
+                world.rebuild()
+            elif not run.history.meta.is_settled:
                 say("  the set is not healthy: all faults are healed, then the playbook runs once")
                 world.heal_everything()
                 world.play("site", ok=False)

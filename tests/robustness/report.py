@@ -120,6 +120,10 @@ def write_report(folder: Path, history: History, judgement: Judgement) -> None:
     (folder / "report.json").write_text(core.render_json(report), encoding="utf-8")
 
 
+# Checkers of what clients were told and pets hold. That a set does not heal is no proof that damage was found.
+SAFETY = ("lost_writes", "unexpected_rows", "registers", "gtids", "checksums", "foreign", "single_writer")
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run's history and verdict."""
@@ -130,8 +134,9 @@ class Run:
     @property
     def is_as_expected(self) -> bool:
         """Whether it passed; damage on purpose has to be found."""
-        wanted = Verdict.FALSE if self.history.meta.expect == "red" else Verdict.TRUE
-        return self.judgement.verdict is wanted
+        if self.history.meta.expect == "red":
+            return any(one.checker in SAFETY and one.verdict is Verdict.FALSE for one in self.judgement.findings)
+        return self.judgement.verdict is Verdict.TRUE
 
 
 def table_rows(runs: Sequence[Run]) -> tuple[list[str], list[list[Any]]]:

@@ -43,6 +43,7 @@ FAULTS: dict[str, type[Fault]] = {
         volumes.ClaimLost,
         volumes.VolumeReleased,
         sabotage.RowDeleted,
+        sabotage.NoSemiSync,
         sabotage.TwoWriters,
     )
 }

@@ -254,6 +254,16 @@ class World:
         """Run a part of the harness in the lab's network to its end."""
         return self.lab("run", "--", *self.client_argv(command), text=json.dumps(settings) + "\n", limit_s=limit_s)
 
+    def rebuild(self) -> None:
+        """A new set in the place of one that was damaged on purpose, with nothing of its data."""
+        self.heal_everything()
+        namespace, labels = self.place.namespace, f"stateful.petset/namespace={self.place.namespace}"
+        self.kubectl("delete", "namespace", namespace, "--timeout=180s", limit_s=200)
+        self.kubectl("delete", "pv", "-l", labels, "--timeout=60s", limit_s=90)
+        self.ssh("nfs", f"rm -rf {self.place.nfs_root}/{namespace}/{self.place.set_name}")
+        self._password = ""
+        self.play("site")
+
     def heal_everything(self) -> None:
         """Nothing of any fault stays: cuts, slowness, ballast, clocks, stopped parts, machines that are off."""
         plan = state.need(self.place.lab).plan

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from tests.robustness.nemesis.base import Fault, Pick
+from tests.robustness.nemesis.base import Fault, NotEffective, Pick
+from tests.robustness.nemesis.kill import OnPods
 from tests.robustness.workloads import append
 
 if TYPE_CHECKING:
@@ -33,6 +35,47 @@ class RowDeleted(Fault):
 
     def recover(self, world: World, pick: Pick) -> None:
         """Put back after the reads, by hand or by a new clone: the damage is the point."""
+
+
+class NoSemiSync(OnPods):
+    """Commits wait for no other pet and are not synced, as with the settings of a fast benchmark; then the power goes.
+
+    The pets are cut from each other, so that the agent itself lets commits go on alone. That alone loses nothing, as
+    the fault cut-peer shows: what was acknowledged is on the writer's disk, were it not for the two settings.
+    """
+
+    name = "sabotage-no-semi-sync"
+    expect = "red"
+    heal_limit_s = 240.0
+    # For how long commits are acknowledged by the one pet alone.
+    alone_s = 4.0
+
+    def setup(self, world: World, pick: Pick) -> None:
+        """Where the pets are."""
+        super().setup(world, pick)
+        self.peers = sorted({world.node_of(pet) for pet in world.place.pets if pet != pick.pet})
+
+    def inject(self, world: World, pick: Pick) -> None:
+        """Settings, cut, some seconds of writes, power off."""
+        world.sql(pick.pet, "SET GLOBAL sync_binlog = 0; SET GLOBAL innodb_flush_log_at_trx_commit = 0;")
+        for peer in self.peers:
+            world.lab("cut", self.nodes[pick.pet], peer)
+        deadline = time.monotonic() + 30
+        while world.sql(pick.pet, "SELECT @@rpl_semi_sync_source_enabled", ok=False).strip() != "0":
+            if time.monotonic() > deadline:
+                raise NotEffective(f"{self.name}: commits of {pick.pet} still wait for another pet")
+            time.sleep(0.2)
+        time.sleep(self.alone_s)
+        world.lab("power-off", self.nodes[pick.pet])
+
+    def is_effective(self, world: World, pick: Pick) -> bool:
+        """The node does not answer."""
+        return world.ssh(self.nodes[pick.pet], "true", ok=False, limit_s=10).rc != 0
+
+    def recover(self, world: World, pick: Pick) -> None:
+        """Cut and power are mended; the settings went with the power, and so did the writes."""
+        world.lab("heal", self.nodes[pick.pet])
+        world.lab("power-on", self.nodes[pick.pet])
 
 
 class TwoWriters(Fault):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.robustness.checkers.base import Verdict
 from tests.robustness.checkers.judge import judge
-from tests.robustness.report import Run, build_report, render_summary, render_summary_markdown, write_report
+from tests.robustness.report import SAFETY, Run, build_report, render_summary, render_summary_markdown, write_report
 from tests.unit.robustness.histories import PETS, good
 
 
@@ -59,3 +60,14 @@ def test_damage_on_purpose_has_to_be_found() -> None:
         history = good(finals=finals, meta=replace(good().meta, expect="red"))
         assert Run(history, judge(history)).is_as_expected is is_found
     assert Run(good(), judge(good())).is_as_expected
+
+
+def test_a_set_that_does_not_heal_is_no_damage_found() -> None:
+    history = good(meta=replace(good().meta, expect="red", is_settled=False))
+    judged = judge(history)
+    assert judged.verdict is Verdict.FALSE
+    assert not Run(history, judged).is_as_expected
+
+
+def test_all_checkers_of_safety_are_there() -> None:
+    assert set(SAFETY) == {one.checker for one in judge(good()).findings} - {"effect", "healing", "availability"}
