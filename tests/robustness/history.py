@@ -103,6 +103,7 @@ class Meta:
     ``expect``  what the fault is supposed to do: heal (by itself), site (the playbook heals it), refuse (the pet must
                 not start until a person acts), red (damage on purpose, which has to be found)
     ``healed_by``  empty: by itself; else the command
+    ``gap_limit_s``  clients may be without an acknowledged write for so long; 0: however long
     """
 
     type: ClassVar[str] = "meta"
@@ -116,6 +117,7 @@ class Meta:
     healed_by: str = ""
     is_settled: bool = True
     notes: tuple[str, ...] = ()
+    gap_limit_s: float = 0.0
     format: int = FORMAT
 
 

@@ -125,6 +125,7 @@ class Runner:
             self.world.place.pets,
             time.time_ns() - time.monotonic_ns(),
             expect=fault.expect,
+            gap_limit_s=fault.gap_limit_s,
         )
         settings = self.world.settings(self.number, CLIENTS, REGISTERS)
         settings["folder"] = str(folder)

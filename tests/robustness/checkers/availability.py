@@ -20,7 +20,7 @@ def longest_gap_ns(times: list[int], begin_ns: int, end_ns: int) -> int:
 def check_availability(history: History) -> Finding:
     """The longest gap, the time from the fault to the first write that began after it, and to a healthy set.
 
-    It has no limit of its own, so it is never false: what is too long is for those who read the table.
+    It is false only for a fault that clients must not notice; what else is too long is for those who read the table.
     """
     times = [one.completed_ns for one in history.acknowledged()]
     begin_ns, end_ns = history.first("inject"), history.last("healthy")
@@ -33,6 +33,10 @@ def check_availability(history: History) -> Finding:
         "first_write_s": None if first_after is None else (first_after - begin_ns) / 1e9,
         "healthy_s": None if end_ns is None else (end_ns - begin_ns) / 1e9,
     }
+    gap_s, limit_s = figures["gap_s"] or 0.0, history.meta.gap_limit_s
+    if limit_s and gap_s > limit_s:
+        why = f"no write was acknowledged for {gap_s:.2f} s, and clients must not notice this fault ({limit_s:g} s)"
+        return Finding("availability", Verdict.FALSE, (why,), figures)
     return Finding("availability", Verdict.TRUE, (), figures)
 
 

@@ -44,6 +44,7 @@ class Fault:
     ``expect``     heal, site or refuse; see history.Meta
     ``aim``        writer, other or both
     ``heal_limit_s``  how long the set may take until it is healthy again without help
+    ``gap_limit_s``  clients may be without an acknowledged write for so long; 0: however long
     ``is_long``    only in the long suite
     """
 
@@ -53,6 +54,7 @@ class Fault:
     aim = "writer"
     effect_limit_s = 60.0
     heal_limit_s = 120.0
+    gap_limit_s = 0.0
     is_long = False
 
     def setup(self, world: World, pick: Pick) -> None:

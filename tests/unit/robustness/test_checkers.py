@@ -41,9 +41,11 @@ def test_a_good_history_passes_with_its_figures() -> None:
     assert judgement.figure("gap_s") == pytest.approx(2.6)
     assert judgement.figure("first_write_s") == pytest.approx(2.51)
     assert judgement.figure("healthy_s") == pytest.approx(5.5)
+    assert judge(good(meta=replace(good().meta, gap_limit_s=2.7))).verdict is Verdict.TRUE
 
 
 FALSE = {
+    "clients noticed what they must not": ("availability", good(meta=replace(good().meta, gap_limit_s=2.5))),
     "an acknowledged row is missing on one pet": ("lost_writes", with_final(1, rows={"100": [[1, 3], [6, 9]]})),
     "an acknowledged row is missing on both": (
         "lost_writes",
