@@ -165,14 +165,37 @@ def test_a_writer_whose_agent_is_stopped_is_replaced_and_closed(rig: Rig) -> Non
     check_rows(rig, client)
 
 
-def test_without_the_api_the_writer_closes_although_commits_wait(rig: Rig) -> None:
+def test_without_the_api_the_writer_goes_on_as_the_other_has_pledged(rig: Rig) -> None:
+    writer = rig.pets[0]
+    assert writer.is_writer()
+    with Client(rig) as client:
+        rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
+        failed = client.failed
+        rig.api.stop_api()
+        try:
+            rig.wait(lambda: writer.status["lease"]["renewed_s_ago"] > 6, 20, "the lease was not renewed for 6 s")
+            count = len(client.acked)
+            rig.wait(lambda: len(client.acked) > count + 10, 5, "rows are still acknowledged")
+            assert writer.status["role"] == "writer"
+            assert any("nobody else takes it meanwhile" in why for why in writer.status["reasons"])
+        finally:
+            rig.api.start_api()
+        rig.wait(lambda: writer.status["lease"]["renewed_s_ago"] < 2, 20, "the lease is renewed again")
+        assert rig.lease() == ("mysql-0", {"mysql-0", "mysql-1"})
+        assert client.failed == failed, "no client has noticed"
+    check_rows(rig, client)
+
+
+def test_with_neither_the_api_nor_the_other_the_writer_closes_although_commits_wait(rig: Rig) -> None:
     writer, standby = rig.pets
     assert writer.is_writer()
     assert standby.mysqld is not None
+    assert standby.agent is not None
     with Client(rig) as client:
         rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
         rig.api.stop_api()
         standby.mysqld.send_signal(signal.SIGSTOP)
+        standby.agent.send_signal(signal.SIGSTOP)
         try:
             rig.wait(lambda: writer.sql("SELECT @@global.super_read_only") == [(1,)], 8, "the writer is closed")
             count = len(client.acked)
@@ -182,6 +205,7 @@ def test_without_the_api_the_writer_closes_although_commits_wait(rig: Rig) -> No
         finally:
             rig.api.start_api()
             standby.mysqld.send_signal(signal.SIGCONT)
+            standby.agent.send_signal(signal.SIGCONT)
         rig.wait(lambda: len(client.acked) > count + 10, 20, "rows are acknowledged again")
         rig.wait(lambda: len(rig.lease()[1]) == 2, 20, "both are in-sync again")
     check_rows(rig, client)

@@ -16,7 +16,7 @@ from typing import Any
 from tests.unit.roles.pet_set import agent_rig  # noqa: F401
 
 from petset_agent import model as m  # isort: skip
-from petset_agent.decide import Decision, Memory, decide  # isort: skip
+from petset_agent.decide import Decision, Memory, decide, pledge  # isort: skip
 
 STEP_S = 0.05
 TICK_S = 0.25
@@ -82,6 +82,16 @@ class Call:
 
 
 @dataclass(slots=True)
+class Question:
+    """For a pledge, on its way: the other hears it at ``heard_s`` and its answer is here at ``ends_s``."""
+
+    asked_s: float
+    heard_s: float
+    ends_s: float
+    pledged: bool | None = None
+
+
+@dataclass(slots=True)
 class Pet:
     name: str
     ordinal: int
@@ -105,6 +115,8 @@ class Pet:
     told: Gtids = frozenset()
     peers: dict[str, m.Peer] = field(default_factory=dict)
     polled_s: float = 0.0
+    question: Question | None = None
+    pledged_s: float = m.NEVER
     decision: Decision | None = None
     api_cut: bool = False
     unwell_s: float = 0.0
@@ -124,9 +136,13 @@ class World:
         self.peer_cut = False
         self.log: list[str] = []
         self.pets = [
-            Pet(f"p-{n}", n, m.Settings(f"p-{n}", n), MySQL(), Memory(self.now_s), tick_s=self.now_s + n * 0.1)
+            Pet(f"p-{n}", n, m.Settings(f"p-{n}", n), MySQL(), self.fresh_memory(), tick_s=self.now_s + n * 0.1)
             for n in range(pets)
         ]
+
+    def fresh_memory(self) -> Memory:
+        """What an agent begins with."""
+        return Memory(self.now_s, pledge_until_s=self.now_s + m.Settings("", 0).lease_s)
 
     # --- replication --------------------------------------------------------------------------------------------------
 
@@ -282,7 +298,29 @@ class World:
                 covers=as_of_s != m.NEVER,
                 covers_as_of_s=as_of_s,
                 covered=seen <= pet.mysql.history(),
+                pledged_s=pet.pledged_s,
             )
+
+    def ask_pledge(self, pet: Pet) -> None:
+        """One question at a time; it may be heard late, and its answer may be lost."""
+        asked = pet.question
+        if asked is None:
+            if pet.agent_up and pet.decision is not None and pet.decision.ask_pledge:
+                heard_s = self.now_s + self.random.choice((0.0, 0.05, 0.3))
+                pet.question = Question(self.now_s, heard_s, heard_s + self.random.choice((0.0, 0.05, 0.3)))
+            return
+        other = self.source_of(pet)
+        if asked.pledged is None and self.now_s >= asked.heard_s:
+            asked.pledged = False
+            if other.agent_up and not self.peer_cut:
+                after = pledge(other.settings, other.lease, other.memory, pet.name, self.now_s)
+                other.memory, asked.pledged = after or other.memory, after is not None
+        if self.now_s >= asked.ends_s:
+            pet.question = None
+            if asked.pledged and not self.peer_cut and pet.agent_up:
+                pet.pledged_s = asked.asked_s
+                if other.name in pet.peers:
+                    pet.peers[other.name] = replace(pet.peers[other.name], pledged_s=pet.pledged_s)
 
     def api(self, pet: Pet) -> None:
         call = pet.call
@@ -407,7 +445,8 @@ class World:
             pet.mysql.starts += 1
         if not pet.agent_up and self.now_s >= pet.agent_back_s:
             pet.agent_up = True
-            pet.memory = Memory(self.now_s)
+            pet.memory = self.fresh_memory()
+            pet.question, pet.pledged_s = None, m.NEVER
             pet.server, pet.lease, pet.put, pet.call = m.Server(), None, None, None
             pet.peers, pet.marker, pet.snapshots, pet.sql = {}, m.MarkerState(), [], None
             pet.told = frozenset()
@@ -421,6 +460,7 @@ class World:
                 pet.unwell_s = self.now_s
             self.revive(pet)
             self.api(pet)
+            self.ask_pledge(pet)
             self.statements(pet)
         self.replicate()
         for pet in self.pets:
@@ -435,10 +475,22 @@ class World:
         if len(yes) > 1 and self.record.mode == m.SINGLE_WRITER:
             raise Violation(f"/writer of {' and '.join(yes)} say yes")
         if yes and self.record.mode == m.SINGLE_WRITER and self.record.holder != yes[0]:
-            raise Violation(f"/writer of {yes[0]} says yes, the holder is {self.record.holder or 'nobody'}")
+            self.check_pledged(yes[0])
         for pet in self.pets:
             if pet.ordinal >= 2 and pet.mysql.open:
                 raise Violation(f"{pet.name} is open and no master")
+
+    def check_pledged(self, name: str) -> None:
+        """A writer that is not the holder is so by a pledge, while the holder has the lease by a request that landed
+        late and is closed: not for longer than a pledge once the holder knows of it.
+        """
+        held = [pet for pet in self.pets if pet.name == self.record.holder]
+        one = next(pet for pet in self.pets if pet.name == name)
+        if not held or held[0].mysql.open or one.memory.pledged_s <= one.memory.renewed_s:
+            raise Violation(f"/writer of {name} says yes, the holder is {self.record.holder or 'nobody'}")
+        lease = held[0].lease
+        if lease is not None and lease.holder == held[0].name and self.now_s - held[0].memory.lease_changed_s > 3.5:
+            raise Violation(f"/writer of {name} says yes, and {self.record.holder} waits for ever")
 
     def says_writer(self, pet: Pet) -> bool:
         return pet.agent_up and pet.decision is not None and self.now_s < pet.decision.writer_until_s

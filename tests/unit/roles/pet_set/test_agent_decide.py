@@ -11,7 +11,7 @@ import pytest
 from tests.unit.roles.pet_set import agent_rig  # noqa: F401
 
 from petset_agent import model as m  # isort: skip
-from petset_agent.decide import Decision, Memory, decide  # isort: skip
+from petset_agent.decide import Decision, Memory, decide, pledge  # isort: skip
 
 NOW = 100.0
 ME, PEER = "mysql-0", "mysql-1"
@@ -21,6 +21,7 @@ SERVER = m.Server(
     answered_s=NOW - 0.1, dead=False, incarnation="a/1", applied=True, semi_replica=True, clients=1, channel=CHANNEL
 )
 OTHER = m.Peer(PEER, 1, NOW - 0.2, True, "b/1", False, ME, True, True, NOW - 0.3, True)
+PLEDGED = replace(OTHER, pledged_s=NOW - 0.5)
 FREE = m.Lease(True, "7", "", (ME, PEER), INC, last_writer=PEER, asked_s=NOW - 0.1)
 MINE = replace(FREE, holder=ME, last_writer=ME)
 THEIRS = replace(FREE, holder=PEER)
@@ -128,6 +129,40 @@ CASES: dict[str, tuple[Decision, list[str]]] = {
     "writer, not renewed in time": (
         ask(WRITER, MINE, memory={**HOLDS, "renewed_s": NOW - 2}, lease_busy=True),
         ["Close"],
+    ),
+    "writer, not renewed, the other has just pledged to leave the lease": (
+        ask(WRITER, MINE, peers=(PLEDGED,), memory={**HOLDS, "renewed_s": NOW - 60}, lease_busy=True),
+        [],
+    ),
+    "writer, not renewed, the other's pledge is nearly over": (
+        ask(
+            WRITER,
+            MINE,
+            peers=(replace(OTHER, pledged_s=NOW - 2),),
+            memory={**HOLDS, "renewed_s": NOW - 60},
+            lease_busy=True,
+        ),
+        ["Close"],
+    ),
+    "holder that has renewed nothing by itself: a pledge is not enough": (
+        ask(WRITER, MINE, peers=(PLEDGED,), memory={"put_started_s": NOW - 1, "restart_tried": True}, lease_busy=True),
+        ["Close"],
+    ),
+    "held by the other and unchanged, but it was pledged to it": (
+        ask(lease=THEIRS, memory={"lease_changed_s": NOW - 9, "pledge_until_s": NOW + 0.1}),
+        [],
+    ),
+    "held by the other and unchanged, and the pledge is over": (
+        ask(lease=THEIRS, memory={"lease_changed_s": NOW - 9, "pledge_until_s": NOW}),
+        [f"put take {ME} {ME}"],
+    ),
+    "handed back by the other, to which it was pledged": (
+        ask(memory={"pledge_until_s": NOW + 2}),
+        [f"put take {ME} {ME}"],
+    ),
+    "holder by a request that landed late, pledged meanwhile to the other": (
+        ask(SERVER, ALONE, memory={**HOLDS, "alone": True, "pledge_until_s": NOW + 2}),
+        [],
     ),
     "writer, restarted agent: one try to renew": (
         ask(WRITER, MINE, memory={"put_started_s": m.NEVER}),
@@ -238,13 +273,23 @@ def test_a_decision_changes_nothing_that_it_was_given() -> None:
     [
         (ask(WRITER, MINE, memory=HOLDS), 1.9, 1.9),
         (ask(WRITER, MINE, memory={**HOLDS, "renewed_s": NOW - 1.5}), 0.5, 1.9),
+        (ask(WRITER, MINE, peers=(PLEDGED,), memory={**HOLDS, "renewed_s": NOW - 60}), 1.5, 1.9),
         (ask(SERVER, MINE, memory=HOLDS), None, 1.9),
         (ask(SERVER, THEIRS), None, 1.9),
         (ask(replace(SERVER, channel=replace(CHANNEL, lag_s=11.0)), THEIRS), None, None),
         (ask(STOPPED, THEIRS), None, None),
         (ask(replace(WRITER, dead=True), MINE, memory=HOLDS), None, None),
     ],
-    ids=["writer", "writer, nearly fenced", "opening", "follower", "lagging", "not receiving", "dead"],
+    ids=[
+        "writer",
+        "writer, nearly fenced",
+        "writer, by a pledge",
+        "opening",
+        "follower",
+        "lagging",
+        "not receiving",
+        "dead",
+    ],
 )
 def test_answers_have_an_end(decision: Decision, writer_s: float | None, reader_s: float | None) -> None:
     def left(until_s: float) -> float | None:
@@ -257,3 +302,45 @@ def test_reasons_name_what_is_missing() -> None:
     assert any("not in-sync (mysql-1)" in why for why in ask(lease=replace(FREE, in_sync=(PEER,))).reasons)
     broken = replace(STOPPED, channel=replace(STOPPED.channel, error_no=1062, error="Duplicate entry"))
     assert "the channel is stopped by error 1062: Duplicate entry" in ask(broken, THEIRS).reasons
+
+
+@pytest.mark.parametrize(
+    ("memory", "asks"),
+    [(HOLDS, False), ({**HOLDS, "renewed_s": NOW - 1.2}, True), ({**HOLDS, "renewed_s": NOW - 60}, True), ({}, False)],
+)
+def test_a_missed_renewal_makes_the_holder_ask_for_a_pledge(memory: dict[str, Any], asks: bool) -> None:
+    assert ask(WRITER, MINE, peers=(PLEDGED,), memory=memory).ask_pledge is asks
+    assert not ask(SERVER, THEIRS, memory=memory).ask_pledge
+
+
+@pytest.mark.parametrize(
+    ("lease", "holder", "pledged"),
+    [
+        (THEIRS, PEER, True),
+        (replace(THEIRS, mode=m.SPREAD), PEER, True),
+        (MINE, PEER, False),
+        (MINE, ME, False),
+        (FREE, PEER, False),
+        (FREE, "", False),
+        (m.Lease(), PEER, False),
+        (None, PEER, False),
+    ],
+)
+def test_a_pledge_is_given_to_the_holder_alone(lease: m.Lease | None, holder: str, pledged: bool) -> None:
+    before = Memory(NOW - 60)
+    after = pledge(m.Settings(ME, 0), lease, before, holder, NOW)
+    assert after == (replace(before, pledge_until_s=NOW + 3) if pledged else None)
+
+
+def test_an_earlier_pledge_is_not_cut_short() -> None:
+    before = Memory(NOW - 60, pledge_until_s=NOW + 99)
+    assert pledge(m.Settings(ME, 0), THEIRS, before, PEER, NOW) == before
+
+
+def test_a_set_with_one_master_needs_no_pledge() -> None:
+    memory = Memory(NOW - 60, lease_version="7", **{**HOLDS, "renewed_s": NOW - 60})
+    alone = replace(MINE, in_sync=(ME,), incarnations={ME: "a/1"})
+    seen = m.Observation(replace(WRITER, semi_source=False, clients=0), alone, lease_busy=True)
+    decision = decide(m.Settings(ME, 0, masters=1), seen, memory, NOW)
+    assert short(decision) == []
+    assert decision.writer_until_s > NOW

@@ -17,6 +17,7 @@ from tests.unit.roles.pet_set import agent_rig  # noqa: F401
 from petset_agent import lease as lease_module  # isort: skip
 from petset_agent import model as m  # isort: skip
 from petset_agent.__main__ import read_config  # isort: skip
+from petset_agent.loop import Agent, Config, PeerAsker  # isort: skip
 from petset_agent.mysqld import Database, RawPeer, is_dead, join_sets, read_channel  # isort: skip
 from petset_agent.server import AgentServer, View, answer  # isort: skip
 
@@ -181,3 +182,73 @@ def test_metrics_are_numbers() -> None:
             values[name] = float(value)
     assert values == {"petset_up": 1.0, "petset_writer": 0.0, "petset_reader": 0.0}
     assert json.loads(answer(View(), "/status", 0.0)[2])["age_s"] is None
+
+
+def test_a_pledge_is_asked_for_by_name_and_only_with_get() -> None:
+    asked: list[str] = []
+
+    def pledge(holder: str) -> bool:
+        asked.append(holder)
+        return holder == "mysql-1"
+
+    server = AgentServer(0, View, "127.0.0.1", pledge)
+    server.start()
+    try:
+        said = []
+        for method, path in (
+            ("GET", "/pledge?to=mysql-1"),
+            ("GET", "/pledge?to=x"),
+            ("GET", "/pledge"),
+            ("HEAD", "/pledge?to=mysql-1"),
+        ):
+            connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=5)
+            connection.request(method, path)
+            found = connection.getresponse()
+            said.append((found.status, found.read()))
+            connection.close()
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert said == [
+        (200, b'{"pledged": true}\n'),
+        (200, b'{"pledged": false}\n'),
+        (200, b'{"pledged": false}\n'),
+        (404, b""),
+    ]
+    assert asked == ["mysql-1", "x", ""]
+
+
+class Record:
+    """A lease in the API that mysql-1 holds."""
+
+    lease_s = 3.0
+
+    def read(self) -> tuple[m.Lease, Any]:
+        return m.Lease(True, "1", "mysql-1", ("mysql-0", "mysql-1"), asked_s=time.monotonic()), {}
+
+    def write(self, _obj: Any, _put: m.PutLease) -> tuple[m.Lease, Any]:
+        raise AssertionError("nothing is to be written")
+
+
+def test_an_agent_pledges_between_two_rounds_and_is_asked_by_the_other() -> None:
+    config = Config(m.Settings("mysql-0", 0), "/nowhere", Path("/nowhere"), {}, 0, "127.0.0.1")
+    giver = Agent(config, Record())  # type: ignore[arg-type]
+    giver._server.start()
+    try:
+        assert giver.pledge("mysql-1") is False, "it has not read the lease yet"
+        giver._lease._read()
+        before_s = giver._memory.pledge_until_s
+        assert before_s > time.monotonic(), "what an agent before it may have pledged is kept"
+        assert giver.pledge("mysql-2") is False
+        assert giver._memory.pledge_until_s == before_s
+        begin_s = time.monotonic()
+        asker = PeerAsker("mysql-1", "mysql-0", f"http://127.0.0.1:{giver._server.server_address[1]}", lambda: None)
+        asker._ask_pledge()
+        assert begin_s <= asker.state().peer.pledged_s <= time.monotonic()
+        kept_s = giver._memory.pledge_until_s
+        assert kept_s >= begin_s + 3
+        giver.step()
+        assert giver._memory.pledge_until_s == kept_s
+    finally:
+        giver._server.shutdown()
+        giver._server.server_close()

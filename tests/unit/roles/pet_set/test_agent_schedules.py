@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from tests.unit.roles.pet_set import agent_world
+from tests.unit.roles.pet_set.agent_world import STEP_S, World, m
 from tests.unit.roles.pet_set.agent_world import Violation as Broken
-from tests.unit.roles.pet_set.agent_world import World, m
 
 import petset_agent.decide as decide_module  # isort: skip
 
@@ -38,6 +41,10 @@ def _cut_peers(world: World, _which: int, _seconds: float) -> None:
     world.peer_cut = True
 
 
+def _cut_api_and_peers(world: World, which: int, _seconds: float) -> None:
+    world.pets[which].api_cut = world.peer_cut = True
+
+
 def _kill(world: World, which: int, seconds: float) -> None:
     world.kill(world.pets[which], seconds)
 
@@ -51,7 +58,9 @@ def _restart_agent(world: World, which: int, seconds: float) -> None:
     world.restart_agent(world.pets[which], seconds)
 
 
-FAULTS: tuple[Fault, ...] = (_kill, _kill, _kill_all, _pause, _restart_agent, _cut_api, _cut_api_of_all, _cut_peers)
+FAULTS: tuple[Fault, ...] = (
+    _kill, _kill, _kill_all, _pause, _restart_agent, _cut_api, _cut_api_of_all, _cut_peers, _cut_api_and_peers,
+)  # fmt: skip
 
 
 def mend(world: World) -> None:
@@ -135,6 +144,50 @@ def test_both_pets_crash_and_the_set_comes_back(seconds: tuple[float, float]) ->
     assert world.settled(), world.log
 
 
+@pytest.mark.parametrize("who", [(0,), (0, 1)], ids=["the writer alone", "both pets"])
+def test_the_api_may_be_away_while_the_pets_see_each_other(who: tuple[int, ...]) -> None:
+    """As with a control plane of one machine that is upgraded: nothing closes, and nothing moves."""
+    world = World(5)
+    world.run(4.0)
+    for number in who:
+        world.pets[number].api_cut = True
+    for _step in range(round(60 / STEP_S)):
+        world.step()
+        assert world.says_writer(world.pets[0]), world.now_s
+        assert world.pets[0].mysql.open
+    assert "nobody else takes it meanwhile" in " ".join(world.pets[0].decision.reasons)
+    mend(world)
+    world.run(2.0)
+    assert world.record.holder == "p-0"
+    assert world.log[-1].endswith("renew: holder p-0 in-sync p-0,p-1")
+    world.kill(world.pets[0], 1.0)
+    world.run(2.5)
+    assert world.says_writer(world.pets[1]), "a pledge that is over holds nobody up"
+
+
+def test_a_writer_that_sees_neither_the_api_nor_the_other_closes_in_time() -> None:
+    world = World(6)
+    world.run(4.0)
+    _cut_api_and_peers(world, 0, 0.0)
+    world.run(2.6)
+    assert not world.pets[0].mysql.open
+    world.run(5.0)
+    assert world.says_writer(world.pets[1])
+
+
+def test_a_writer_that_is_killed_just_after_a_pledge_is_replaced_as_fast_as_ever() -> None:
+    world = World(7)
+    world.run(4.0)
+    world.pets[0].api_cut = True
+    world.run(5.0)
+    mend(world)
+    world.run(0.8)
+    assert world.now_s < world.pets[1].memory.pledge_until_s
+    world.kill(world.pets[0], 1.0)
+    world.run(2.0)
+    assert world.says_writer(world.pets[1])
+
+
 def test_spread_has_two_writers() -> None:
     world = World(4, mode=m.SPREAD)
     world.run(6.0)
@@ -164,8 +217,25 @@ def _stops_waiting_before_the_record_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(decide_module, "_why_drop", drop)
 
 
-@pytest.mark.parametrize("mistake", [_any_member_may_take, _never_fences, _stops_waiting_before_the_record_says_so])
+def _forgets_pledges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decide_module._Look, "pledged", property(lambda _self: False))
+
+
+def _pledges_to_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pledge(settings: m.Settings, _lease: object, memory: Any, _holder: str, now_s: float) -> Any:
+        return replace(memory, pledge_until_s=now_s + settings.lease_s)
+
+    monkeypatch.setattr(agent_world, "pledge", pledge)
+
+
+MISTAKES = (
+    _any_member_may_take, _never_fences, _stops_waiting_before_the_record_says_so, _forgets_pledges,
+    _pledges_to_anybody,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_are_found(mistake: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     mistake(monkeypatch)
     with pytest.raises(Broken):
-        explore(300)
+        explore(300, first=400)

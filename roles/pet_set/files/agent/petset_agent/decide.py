@@ -10,7 +10,10 @@ In this order: never two writers, never lose an acknowledged write, then availab
 * The in-sync set names a start of mysqld (an incarnation), since a restarted standby drops what it has acknowledged and
   not applied. A pet named for another start is allowed if it was the last writer (its own binary log has everything),
   if it is the only member, or if all other members answer and it has all that they have.
-* The holder closes itself ``fence_s`` after the start of its last good renewal, whatever the reason.
+* The holder closes itself ``fence_s`` after the start of its last good renewal, whatever the reason; or of the last
+  question after which the only other pet that could take the lease pledged to leave it. A pledge lasts ``lease_s`` from
+  its answer: until then its giver neither takes a held lease nor opens. So the API may be away while the pets see each
+  other. A new agent keeps the pledges that the one before it may have given.
 """
 
 from __future__ import annotations
@@ -49,6 +52,8 @@ class Memory:
 
     ``lease_changed_s``  when this agent first saw the present version of the lease
     ``renewed_s``        start of the last good write with this pet as the holder
+    ``pledged_s``        start of the last question after which the other pledged to leave the lease to this pet
+    ``pledge_until_s``   this pet has pledged to leave the lease to its holder until then
     ``alone``            the last write of the lease succeeded, is ours, and names nobody else in-sync
     ``giving_up``        the lease was, or is still to be, handed back; it is not kept however well things look
     ``promoted``         incarnation whose receiver and dump threads were ended after taking the lease
@@ -64,6 +69,8 @@ class Memory:
     put_serial: int = 0
     put_started_s: float = NEVER
     renewed_s: float = NEVER
+    pledged_s: float = NEVER
+    pledge_until_s: float = NEVER
     alone: bool = False
     giving_up: bool = False
     gave_up_s: float = NEVER
@@ -80,7 +87,10 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``writer_until_s``: /writer may say yes before this time only; ``reader_until_s`` likewise."""
+    """``writer_until_s``: /writer may say yes before this time only; ``reader_until_s`` likewise.
+
+    ``ask_pledge``: the lease could not be renewed lately, the other is to be asked to leave it to this pet.
+    """
 
     actions: tuple[Action, ...]
     memory: Memory
@@ -88,6 +98,7 @@ class Decision:
     writer_until_s: float = NEVER
     reader_until_s: float = NEVER
     reasons: tuple[str, ...] = ()
+    ask_pledge: bool = False
 
 
 @dataclass(slots=True)
@@ -110,8 +121,19 @@ class _Look:
         return not self.server.dead and self.now_s - self.server.answered_s <= self.settings.hang_s
 
     @property
+    def held_s(self) -> float:
+        """Since when nobody else can have begun to hold the lease. A pledge only prolongs what this agent renewed."""
+        renewed_s = self.memory.renewed_s
+        return renewed_s if renewed_s == NEVER else max(renewed_s, self.memory.pledged_s)
+
+    @property
     def fresh(self) -> bool:
-        return self.now_s - self.memory.renewed_s < self.settings.fence_s
+        return self.now_s - self.held_s < self.settings.fence_s
+
+    @property
+    def pledged(self) -> bool:
+        """Whether this pet has pledged to leave the lease to another, or an agent before this one may have."""
+        return self.now_s < self.memory.pledge_until_s
 
     def remember(self, **changes: object) -> None:
         for name, value in changes.items():
@@ -159,9 +181,27 @@ def decide(settings: Settings, seen: Observation, memory: Memory, now_s: float) 
     if not look.up:
         look.reasons.append("mysqld is down" if look.server.dead else "mysqld does not answer")
     writer_until_s, reader_until_s = _answers(look, lease, role)
+    late = look.memory.renewed_s != NEVER and now_s - look.memory.renewed_s >= settings.pledge_after_s
     return Decision(
-        tuple(look.actions), look.memory, role, writer_until_s, reader_until_s, tuple(dict.fromkeys(look.reasons))
+        tuple(look.actions),
+        look.memory,
+        role,
+        writer_until_s,
+        reader_until_s,
+        tuple(dict.fromkeys(look.reasons)),
+        ask_pledge=late and role in ("writer", "opening"),
     )
+
+
+def pledge(settings: Settings, lease: Lease | None, memory: Memory, holder: str, now_s: float) -> Memory | None:
+    """This pet's memory after its pledge to leave the lease to ``holder``; None when it may not pledge.
+
+    It is safe also when this pet has asked for the lease and does not know what became of that: until the pledge is
+    over it does not open.
+    """
+    if lease is None or not holder or lease.holder != holder or holder == settings.me:
+        return None
+    return replace(memory, pledge_until_s=max(memory.pledge_until_s, now_s + settings.lease_s))
 
 
 def _remember(look: _Look) -> None:
@@ -173,8 +213,16 @@ def _remember(look: _Look) -> None:
         look.remember(put_serial=put.serial)
         if put.ok and lease is not None and lease.holder == look.settings.me:
             look.remember(renewed_s=put.started_s, alone=lease.in_sync == (look.settings.me,))
-    if lease is not None and lease.holder != look.settings.me:
+    if lease is not None and lease.holder == look.settings.me:
+        # Nobody else is eligible: nobody else ever takes it.
+        others = [ordinal for ordinal in range(look.settings.eligible_masters) if ordinal != look.settings.ordinal]
+        pledges = {peer.ordinal: peer.pledged_s for peer in seen.peers}
+        look.remember(pledged_s=min((pledges.get(ordinal, NEVER) for ordinal in others), default=now_s))
+    elif lease is not None:
         look.remember(renewed_s=NEVER, alone=False, giving_up=False, promoted="", semi_on_s=None)
+        if lease.exists and not lease.holder:
+            # Handed back: it is open no more by what was pledged to it.
+            look.remember(pledge_until_s=NEVER)
     _remember_semi_sync(look)
 
 
@@ -210,7 +258,7 @@ def _answers(look: _Look, lease: Lease | None, role: str) -> tuple[float, float]
     until_s = server.answered_s + settings.hang_s
     if role in ("writer", "opening"):
         closing = any(isinstance(one, Close) for one in look.actions)
-        writer_s = min(until_s, look.memory.renewed_s + settings.fence_s) if role == "writer" and not closing else NEVER
+        writer_s = min(until_s, look.held_s + settings.fence_s) if role == "writer" and not closing else NEVER
         return writer_s, until_s
     if role == "co-writer":
         return min(until_s, lease.asked_s + settings.fence_s), until_s
@@ -239,6 +287,8 @@ def _hold(look: _Look, lease: Lease) -> str:
             look.sql(Close("the lease could not be renewed in time"))
             role = "opening"
     if role == "writer" and look.fresh:
+        if now_s - memory.renewed_s >= settings.fence_s:
+            look.reasons.append("the lease cannot be renewed; nobody else takes it meanwhile")
         _keep_members(look, lease)
     elif role == "opening" and look.fresh and not look.actions:
         _open(look, lease)
@@ -288,8 +338,10 @@ def _open(look: _Look, lease: Lease) -> None:
         look.sql(SemiSource(on=True))
     elif not waits and server.semi_source and memory.alone:
         look.sql(SemiSource(on=False))
+    elif look.pledged:
+        look.reasons.append("has pledged to leave the lease to the other pet: opening a little later")
     elif waits or memory.alone or lease.mode == SPREAD:
-        look.sql(Open(memory.renewed_s + settings.fence_s))
+        look.sql(Open(look.held_s + settings.fence_s))
 
 
 def _keep_members(look: _Look, lease: Lease) -> None:
@@ -439,6 +491,9 @@ def _take(look: _Look, lease: Lease) -> None:
     settings, server, now_s = look.settings, look.server, look.now_s
     me, in_sync = settings.me, lease.in_sync or ()
     if lease.holder and not _expired(look):
+        return
+    if lease.holder and look.pledged:
+        look.reasons.append(f"has pledged to leave the lease to {lease.holder}")
         return
     if me not in in_sync:
         look.reasons.append(f"not in-sync ({', '.join(in_sync)}): may not take the free lease")

@@ -18,9 +18,10 @@ from typing import Any
 
 import pymysql
 
-from .decide import Decision, Memory, decide
+from .decide import Decision, Memory, decide, pledge
 from .lease import LeaseApi, Outdated, Unreachable
 from .model import (
+    NEVER,
     Lease,
     Marker,
     Observation,
@@ -39,6 +40,10 @@ LOOK_EVERY_S = 0.4
 READ_EVERY_S = 0.4
 ASK_EVERY_S = 0.4
 ASK_LIMIT_S = 0.7
+
+
+def _age(now_s: float, then_s: float) -> float | None:
+    return round(now_s - then_s, 3) if then_s != NEVER else None
 
 
 def say(text: str) -> None:
@@ -193,30 +198,55 @@ class LeaseWorker:
 
 
 class PeerAsker:
-    """One thread for one peer: what its agent says, every so often."""
+    """One thread for one peer: what its agent says, every so often; and for its pledge, as long as that is wanted."""
 
-    def __init__(self, name: str, url: str, wake: Callable[[], None]) -> None:
+    def __init__(self, me: str, name: str, url: str, wake: Callable[[], None]) -> None:
         ordinal = int(name.rpartition("-")[2])
+        self._me = me
         self._url = url
         self._wake = wake
         self._lock = threading.Lock()
         self._raw = RawPeer(Peer(name, ordinal))
+        self._pledge = threading.Event()
 
     def state(self) -> RawPeer:
         """The last answer."""
         with self._lock:
             return self._raw
 
+    def want_pledge(self, wanted: bool) -> None:
+        """Whether to ask that the lease be left to this pet, at once and then each time."""
+        if wanted:
+            self._pledge.set()
+        else:
+            self._pledge.clear()
+
     def run(self) -> None:
         """For ever."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while True:
             asked_s = time.monotonic()
+            if self._pledge.is_set():
+                self._ask_pledge()
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                with opener.open(f"{self._url}/status", timeout=ASK_LIMIT_S) as answer:
-                    said = json.loads(answer.read(1_000_000))
-                self._take(said, asked_s)
-            time.sleep(max(0.05, ASK_EVERY_S - (time.monotonic() - asked_s)))
+                self._take(self._get("/status"), asked_s)
+            left_s = max(0.05, ASK_EVERY_S - (time.monotonic() - asked_s))
+            if self._pledge.is_set():
+                time.sleep(left_s)
+            else:
+                self._pledge.wait(left_s)
+
+    def _get(self, path: str) -> Any:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(self._url + path, timeout=ASK_LIMIT_S) as answer:
+            return json.loads(answer.read(1_000_000))
+
+    def _ask_pledge(self) -> None:
+        asked_s = time.monotonic()
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if self._get(f"/pledge?to={self._me}")["pledged"] is True:
+                with self._lock:
+                    self._raw = replace(self._raw, peer=replace(self._raw.peer, pledged_s=asked_s))
+                self._wake()
 
     def _take(self, said: Any, asked_s: float) -> None:
         with self._lock:
@@ -249,17 +279,21 @@ class Agent:
         self._config = config
         self._event = threading.Event()
         wake = self._event.set
-        self._askers = [PeerAsker(name, url, wake) for name, url in sorted(config.peers.items())]
+        me = config.settings.me
+        self._askers = [PeerAsker(me, name, url, wake) for name, url in sorted(config.peers.items())]
         self._sql = SqlWorker(
             Database(config.socket_path, config.password_file), lambda: [one.state() for one in self._askers], wake
         )
         self._marker = MarkerWriter(Database(config.socket_path, config.password_file), config.settings.me, wake)
         self._lease = LeaseWorker(api, wake)
-        self._memory = Memory(time.monotonic())
+        now_s = time.monotonic()
+        # What an agent before this one may have pledged a moment ago is kept.
+        self._memory = Memory(now_s, pledge_until_s=now_s + config.settings.lease_s)
+        self._deciding = threading.Lock()
         self._view = View()
         self._said = ""
         self.terminating = False
-        self._server = AgentServer(config.port, lambda: self._view, config.host)
+        self._server = AgentServer(config.port, lambda: self._view, config.host, self.pledge)
 
     def run(self) -> None:
         """Until mysqld has gone after SIGTERM, and the lease with it."""
@@ -289,8 +323,20 @@ class Agent:
             say("a thread has ended, giving up")
             os._exit(70)
 
+    def pledge(self, holder: str) -> bool:
+        """Pledge to leave the lease to its holder for a while, if it is the holder; between two rounds."""
+        with self._deciding:
+            lease, _put, _busy = self._lease.state()
+            after = pledge(self._config.settings, lease, self._memory, holder, time.monotonic())
+            self._memory = after or self._memory
+        return after is not None
+
     def step(self) -> Observation:
         """One round: observe, decide, act, tell."""
+        with self._deciding:
+            return self._step()
+
+    def _step(self) -> Observation:
         look, sql_busy = self._sql.state()
         lease, put, lease_busy = self._lease.state()
         seen = Observation(
@@ -306,6 +352,8 @@ class Agent:
         now_s = time.monotonic()
         decision = decide(self._config.settings, seen, self._memory, now_s)
         self._memory = decision.memory
+        for asker in self._askers:
+            asker.want_pledge(decision.ask_pledge)
         self._tell(seen, look, decision, now_s)
         for action in decision.actions:
             if isinstance(action, PutLease):
@@ -352,9 +400,8 @@ class Agent:
                 "mode": lease.mode,
                 "last_writer": lease.last_writer,
                 "age_s": round(now_s - lease.asked_s, 3),
-                "renewed_s_ago": round(now_s - decision.memory.renewed_s, 3)
-                if decision.memory.renewed_s != float("-inf")
-                else None,
+                "renewed_s_ago": _age(now_s, decision.memory.renewed_s),
+                "pledged_s_ago": _age(now_s, decision.memory.pledged_s),
             },
             "last_decision": [type(one).__name__ for one in decision.actions],
             "reasons": list(reasons),

@@ -22,8 +22,8 @@ class Settings:
     """What does not change while the agent runs; times in seconds.
 
     ``fence_s`` plus the time that closing takes has to stay below ``lease_s``: the old writer is closed before
-    another may open. ``eligible_masters`` is at most 2: a write waits for one acknowledgement, so only two pets can be
-    known to hold it.
+    another may open. With no renewal for ``pledge_after_s`` one was missed: the holder asks the other for a pledge.
+    ``eligible_masters`` is at most 2: a write waits for one acknowledgement, so only two pets can be known to hold it.
     """
 
     me: str
@@ -32,6 +32,7 @@ class Settings:
     lease_s: float = 3.0
     renew_s: float = 0.7
     fence_s: float = 2.0
+    pledge_after_s: float = 1.1
     hang_s: float = 2.0
     drop_s: float = 1.5
     stuck_s: float = 2.5
@@ -101,6 +102,7 @@ class Peer:
     ``covers``      it holds (received or executed) all that this pet had executed at ``covers_as_of_s``, a few looks
                     back at most: what its agent tells is as old as two rounds, and meanwhile clients write
     ``covered``     this pet holds all that it holds
+    ``pledged_s``   start of the last question after which it pledged to leave the lease to this pet
     """
 
     name: str
@@ -114,6 +116,7 @@ class Peer:
     covers: bool = False
     covers_as_of_s: float = NEVER
     covered: bool = False
+    pledged_s: float = NEVER
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,12 @@ class _Handler(BaseHTTPRequestHandler):
     do_OPTIONS = do_GET  # noqa: N815 - http.server's name
 
     def _answer(self, *, body: bool) -> None:
-        status, kind, text = answer(self.server.look(), self.path.partition("?")[0], time.monotonic())
+        path, _mark, query = self.path.partition("?")
+        if path == "/pledge" and body:
+            said = {"pledged": self.server.pledge(query.removeprefix("to="))}
+            status, kind, text = 200, "application/json", json.dumps(said) + "\n"
+        else:
+            status, kind, text = answer(self.server.look(), path, time.monotonic())
         data = text.encode()
         self.send_response(status)
         self.send_header("Content-Type", kind)
@@ -102,8 +107,11 @@ class AgentServer(ThreadingHTTPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, port: int, look: Callable[[], View], host: str = "") -> None:
+    def __init__(
+        self, port: int, look: Callable[[], View], host: str = "", pledge: Callable[[str], bool] = lambda _holder: False
+    ) -> None:
         self.look = look
+        self.pledge = pledge
         if not host:
             host = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - the pod's own port
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
