@@ -500,6 +500,8 @@ class World:
             self.step()
 
     def settled(self) -> bool:
-        """One writer that says so, and all masters in-sync with it."""
+        """One writer that says so, all masters in-sync with it, and everybody up."""
+        if not all(pet.mysql.up and pet.agent_up and pet.mysql.io for pet in self.pets if not self.says_writer(pet)):
+            return False
         writers = [pet for pet in self.pets if self.says_writer(pet) and pet.mysql.open]
         return len(writers) >= 1 and len(self.record.in_sync or ()) == min(len(self.pets), 2)

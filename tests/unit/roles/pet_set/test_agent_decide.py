@@ -176,6 +176,34 @@ CASES: dict[str, tuple[Decision, list[str]]] = {
         ask(replace(WRITER, answered_s=NOW - 2.1), MINE, memory=HOLDS),
         [f"put give up - {ME},{PEER}"],
     ),
+    "writer, mysqld hangs, and the API is away: nobody could take over": (
+        ask(
+            replace(WRITER, answered_s=NOW - 9),
+            replace(MINE, asked_s=NOW - 9),
+            peers=(PLEDGED,),
+            memory={**HOLDS, "renewed_s": NOW - 9},
+            lease_busy=True,
+        ),
+        [],
+    ),
+    "writer, mysqld hangs, and the API is back": (
+        ask(
+            replace(WRITER, answered_s=NOW - 9),
+            MINE,
+            peers=(PLEDGED,),
+            memory={**HOLDS, "renewed_s": NOW - 9, "put_started_s": NOW - 0.8},
+        ),
+        [f"put give up - {ME},{PEER}"],
+    ),
+    "writer, mysqld dies while the API is away": (
+        ask(
+            replace(WRITER, dead=True),
+            replace(MINE, asked_s=NOW - 9),
+            peers=(PLEDGED,),
+            memory={**HOLDS, "renewed_s": NOW - 9},
+        ),
+        [f"put give up - {ME},{PEER}"],
+    ),
     "holder, mysqld was restarted between two looks": (
         ask(RESTARTED, MINE, memory=HOLDS),
         [f"put give up - {ME},{PEER}"],

@@ -165,6 +165,24 @@ def test_the_api_may_be_away_while_the_pets_see_each_other(who: tuple[int, ...])
     assert world.says_writer(world.pets[1]), "a pledge that is over holds nobody up"
 
 
+def test_a_mysqld_that_hangs_for_a_moment_while_the_api_is_away_goes_on() -> None:
+    """Seen on a busy host: it gave the lease up, which nobody could hear, and stayed closed until the API was back."""
+    world = World(8)
+    world.run(4.0)
+    for pet in world.pets:
+        pet.api_cut = True
+    world.run(6.0)
+    world.pets[0].mysql.paused = True
+    world.run(4.0)
+    assert not world.says_writer(world.pets[0])
+    world.pets[0].mysql.paused = False
+    world.run(2.0)
+    assert world.says_writer(world.pets[0])
+    count = len(world.acked)
+    world.run(1.0)
+    assert len(world.acked) > count
+
+
 def test_a_writer_that_sees_neither_the_api_nor_the_other_closes_in_time() -> None:
     world = World(6)
     world.run(4.0)

@@ -273,7 +273,9 @@ def _answers(look: _Look, lease: Lease | None, role: str) -> tuple[float, float]
 def _hold(look: _Look, lease: Lease) -> str:
     settings, memory, server, now_s = look.settings, look.memory, look.server, look.now_s
     in_sync = lease.in_sync or ()
-    if memory.giving_up or not look.up or settings.me not in in_sync or _restarted(look, lease):
+    # Without the API nobody can take over: a mysqld that hangs is waited for. Should it answer again, it goes on.
+    waits = not look.up and not server.dead and now_s - lease.asked_s > settings.fence_s
+    if memory.giving_up or not (look.up or waits) or settings.me not in in_sync or _restarted(look, lease):
         return _give_up(look, lease)
     role = "opening"
     if server.open:
