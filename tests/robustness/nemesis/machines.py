@@ -248,7 +248,7 @@ class ApiStop(PartStop):
     name = "apiserver-stop-60s"
     part = "apiserver"
     hold_s = 60.0
-    gap_limit_s = 3.0
+    gap_limit_s = 10.0
 
 
 class ClockShift(OnPods):

@@ -488,8 +488,9 @@ class World:
         one = next(pet for pet in self.pets if pet.name == name)
         if not held or held[0].mysql.open or one.memory.pledged_s <= one.memory.renewed_s:
             raise Violation(f"/writer of {name} says yes, the holder is {self.record.holder or 'nobody'}")
-        lease = held[0].lease
-        if lease is not None and lease.holder == held[0].name and self.now_s - held[0].memory.lease_changed_s > 3.5:
+        lease, memory = held[0].lease, held[0].memory
+        knows = lease is not None and lease.holder == held[0].name and memory.lease_version == lease.version
+        if knows and self.now_s - memory.lease_changed_s > 3.5:
             raise Violation(f"/writer of {name} says yes, and {self.record.holder} waits for ever")
 
     def says_writer(self, pet: Pet) -> bool:

@@ -341,28 +341,44 @@ def test_a_missed_renewal_makes_the_holder_ask_for_a_pledge(memory: dict[str, An
     assert not ask(SERVER, THEIRS, memory=memory).ask_pledge
 
 
+LATE = replace(THEIRS, asked_s=NOW - 0.9)
+
+
 @pytest.mark.parametrize(
     ("lease", "holder", "pledged"),
     [
-        (THEIRS, PEER, True),
-        (replace(THEIRS, mode=m.SPREAD), PEER, True),
-        (MINE, PEER, False),
-        (MINE, ME, False),
-        (FREE, PEER, False),
-        (FREE, "", False),
+        (LATE, PEER, True),
+        (replace(LATE, mode=m.SPREAD), PEER, True),
+        (THEIRS, PEER, False),
+        (replace(MINE, asked_s=NOW - 0.9), PEER, False),
+        (replace(MINE, asked_s=NOW - 0.9), ME, False),
+        (replace(FREE, asked_s=NOW - 0.9), PEER, False),
+        (replace(FREE, asked_s=NOW - 0.9), "", False),
         (m.Lease(), PEER, False),
         (None, PEER, False),
     ],
 )
-def test_a_pledge_is_given_to_the_holder_alone(lease: m.Lease | None, holder: str, pledged: bool) -> None:
+def test_a_pledge_is_given_to_the_holder_alone_and_only_without_the_api(
+    lease: m.Lease | None, holder: str, pledged: bool
+) -> None:
     before = Memory(NOW - 60)
     after = pledge(m.Settings(ME, 0), lease, before, holder, NOW)
     assert after == (replace(before, pledge_until_s=NOW + 3) if pledged else None)
 
 
+@pytest.mark.parametrize(("ago_s", "pledged"), [(4.9, True), (5.1, False)])
+def test_pledges_go_on_for_a_while_when_the_api_is_back(ago_s: float, pledged: bool) -> None:
+    """The holder's first renewal may take longer than this pet's first read."""
+    away = ask(SERVER, LATE).memory
+    assert away.read_late_s == NOW
+    before = replace(ask(SERVER, THEIRS).memory, read_late_s=NOW - ago_s)
+    assert ask(SERVER, THEIRS).memory.read_late_s == m.NEVER
+    assert (pledge(m.Settings(ME, 0), THEIRS, before, PEER, NOW) is not None) is pledged
+
+
 def test_an_earlier_pledge_is_not_cut_short() -> None:
     before = Memory(NOW - 60, pledge_until_s=NOW + 99)
-    assert pledge(m.Settings(ME, 0), THEIRS, before, PEER, NOW) == before
+    assert pledge(m.Settings(ME, 0), LATE, before, PEER, NOW) == before
 
 
 def test_a_set_with_one_master_needs_no_pledge() -> None:

@@ -219,12 +219,12 @@ def test_a_pledge_is_asked_for_by_name_and_only_with_get() -> None:
 
 
 class Record:
-    """A lease in the API that mysql-1 holds."""
+    """A lease in the API that mysql-1 holds, and that was last read a second ago."""
 
     lease_s = 3.0
 
     def read(self) -> tuple[m.Lease, Any]:
-        return m.Lease(True, "1", "mysql-1", ("mysql-0", "mysql-1"), asked_s=time.monotonic()), {}
+        return m.Lease(True, "1", "mysql-1", ("mysql-0", "mysql-1"), asked_s=time.monotonic() - 1), {}
 
     def write(self, _obj: Any, _put: m.PutLease) -> tuple[m.Lease, Any]:
         raise AssertionError("nothing is to be written")

@@ -13,7 +13,8 @@ In this order: never two writers, never lose an acknowledged write, then availab
 * The holder closes itself ``fence_s`` after the start of its last good renewal, whatever the reason; or of the last
   question after which the only other pet that could take the lease pledged to leave it. A pledge lasts ``lease_s`` from
   its answer: until then its giver neither takes a held lease nor opens. So the API may be away while the pets see each
-  other. A new agent keeps the pledges that the one before it may have given.
+  other. A pet that reads the lease itself gives none: it can take over, and clients may not reach the holder either. A
+  new agent keeps the pledges that the one before it may have given.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Memory:
     ``renewed_s``        start of the last good write with this pet as the holder
     ``pledged_s``        start of the last question after which the other pledged to leave the lease to this pet
     ``pledge_until_s``   this pet has pledged to leave the lease to its holder until then
+    ``read_late_s``      when the last good read of the lease was last found to be old
     ``alone``            the last write of the lease succeeded, is ours, and names nobody else in-sync
     ``giving_up``        the lease was, or is still to be, handed back; it is not kept however well things look
     ``promoted``         incarnation whose receiver and dump threads were ended after taking the lease
@@ -71,6 +73,7 @@ class Memory:
     renewed_s: float = NEVER
     pledged_s: float = NEVER
     pledge_until_s: float = NEVER
+    read_late_s: float = NEVER
     alone: bool = False
     giving_up: bool = False
     gave_up_s: float = NEVER
@@ -201,6 +204,9 @@ def pledge(settings: Settings, lease: Lease | None, memory: Memory, holder: str,
     """
     if lease is None or not holder or lease.holder != holder or holder == settings.me:
         return None
+    late = now_s - lease.asked_s > settings.read_late_s
+    if not late and now_s - memory.read_late_s > settings.pledge_on_s:
+        return None
     return replace(memory, pledge_until_s=max(memory.pledge_until_s, now_s + settings.lease_s))
 
 
@@ -209,6 +215,8 @@ def _remember(look: _Look) -> None:
     lease, put = seen.lease, seen.put
     if lease is not None and lease.version != memory.lease_version:
         look.remember(lease_version=lease.version, lease_changed_s=now_s)
+    if lease is not None and now_s - lease.asked_s > look.settings.read_late_s:
+        look.remember(read_late_s=now_s)
     if put is not None and put.serial != memory.put_serial:
         look.remember(put_serial=put.serial)
         if put.ok and lease is not None and lease.holder == look.settings.me:

@@ -22,7 +22,8 @@ class Settings:
     """What does not change while the agent runs; times in seconds.
 
     ``fence_s`` plus the time that closing takes has to stay below ``lease_s``: the old writer is closed before
-    another may open. With no renewal for ``pledge_after_s`` one was missed: the holder asks the other for a pledge.
+    another may open. With no renewal for ``pledge_after_s`` one was missed: the holder asks the other for a pledge,
+    which gives it when its own last good read is older than ``read_late_s``, or was within the last ``pledge_on_s``.
     ``eligible_masters`` is at most 2: a write waits for one acknowledgement, so only two pets can be known to hold it.
     """
 
@@ -33,6 +34,8 @@ class Settings:
     renew_s: float = 0.7
     fence_s: float = 2.0
     pledge_after_s: float = 1.1
+    read_late_s: float = 0.8
+    pledge_on_s: float = 5.0
     hang_s: float = 2.0
     drop_s: float = 1.5
     stuck_s: float = 2.5
