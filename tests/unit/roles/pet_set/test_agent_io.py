@@ -171,6 +171,7 @@ def test_the_environment_of_a_pod() -> None:
     assert config.settings.ordinal == 2
     assert config.peers == {"mysql-0": "http://mysql-0.db:8008", "mysql-1": "http://mysql-1.db:8008"}
     assert (api.url, api.name, api.namespace) == ("https://[fd00::1]:443", "mysql", "demo")
+    assert config.namespace == "demo"
 
 
 def test_metrics_are_numbers() -> None:
@@ -231,24 +232,34 @@ class Record:
 
 
 def test_an_agent_pledges_between_two_rounds_and_is_asked_by_the_other() -> None:
-    config = Config(m.Settings("mysql-0", 0), "/nowhere", Path("/nowhere"), {}, 0, "127.0.0.1")
+    config = Config(m.Settings("mysql-0", 0), "/nowhere", Path("/nowhere"), {}, 0, "127.0.0.1", "demo")
     giver = Agent(config, Record())  # type: ignore[arg-type]
     giver._server.start()
     try:
-        assert giver.pledge("mysql-1") is False, "it has not read the lease yet"
+        assert giver.pledge("demo/mysql-1") is False, "it has not read the lease yet"
         giver._lease._read()
         before_s = giver._memory.pledge_until_s
         assert before_s > time.monotonic(), "what an agent before it may have pledged is kept"
-        assert giver.pledge("mysql-2") is False
+        for asker in ("demo/mysql-2", "mysql-1", "other/mysql-1", "demo/", ""):
+            assert giver.pledge(asker) is False
         assert giver._memory.pledge_until_s == before_s
         begin_s = time.monotonic()
-        asker = PeerAsker("mysql-1", "mysql-0", f"http://127.0.0.1:{giver._server.server_address[1]}", lambda: None)
+        url = f"http://127.0.0.1:{giver._server.server_address[1]}"
+        stranger = PeerAsker("other", "mysql-1", "mysql-0", url, lambda: None)
+        stranger._ask_pledge()
+        assert stranger.state().peer.pledged_s == m.NEVER
+        asker = PeerAsker("demo", "mysql-1", "mysql-0", url, lambda: None)
         asker._ask_pledge()
         assert begin_s <= asker.state().peer.pledged_s <= time.monotonic()
         kept_s = giver._memory.pledge_until_s
         assert kept_s >= begin_s + 3
         giver.step()
         assert giver._memory.pledge_until_s == kept_s
+        said = {**asker._get("/status"), "looked": True, "gtid_received": ""}
+        stranger._take(said, 7.0)
+        assert stranger.state().peer.asked_s == m.NEVER, "a pet of the same name in another namespace"
+        asker._take(said, 7.0)
+        assert asker.state().peer.asked_s == 7.0
     finally:
         giver._server.shutdown()
         giver._server.server_close()

@@ -36,6 +36,7 @@ def read_config(environment: Mapping[str, str]) -> tuple[Config, LeaseApi]:
         peers,
         port,
         environment.get("PETSET_AGENT_HOST", ""),
+        environment["PETSET_NAMESPACE"],
     )
     api = LeaseApi(
         environment.get("PETSET_AGENT_API", url),

@@ -54,7 +54,10 @@ def say(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Where everything is. ``peers``: address of the agent of each other master by its name."""
+    """Where everything is. ``peers``: address of the agent of each other master by its name.
+
+    An address may have become that of another set's pet of the same name: agents say of which ``namespace`` they are.
+    """
 
     settings: Settings
     socket_path: str
@@ -62,6 +65,7 @@ class Config:
     peers: dict[str, str]
     port: int = 8008
     host: str = ""
+    namespace: str = ""
 
 
 class SqlWorker:
@@ -200,8 +204,9 @@ class LeaseWorker:
 class PeerAsker:
     """One thread for one peer: what its agent says, every so often; and for its pledge, as long as that is wanted."""
 
-    def __init__(self, me: str, name: str, url: str, wake: Callable[[], None]) -> None:
+    def __init__(self, namespace: str, me: str, name: str, url: str, wake: Callable[[], None]) -> None:
         ordinal = int(name.rpartition("-")[2])
+        self._namespace = namespace
         self._me = me
         self._url = url
         self._wake = wake
@@ -243,7 +248,7 @@ class PeerAsker:
     def _ask_pledge(self) -> None:
         asked_s = time.monotonic()
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if self._get(f"/pledge?to={self._me}")["pledged"] is True:
+            if self._get(f"/pledge?to={self._namespace}/{self._me}")["pledged"] is True:
                 with self._lock:
                     self._raw = replace(self._raw, peer=replace(self._raw.peer, pledged_s=asked_s))
                 self._wake()
@@ -251,7 +256,8 @@ class PeerAsker:
     def _take(self, said: Any, asked_s: float) -> None:
         with self._lock:
             before = self._raw
-            if said["name"] != before.peer.name or not said["current"] or not said["looked"]:
+            theirs = (said.get("namespace", self._namespace), said["name"])
+            if theirs != (self._namespace, before.peer.name) or not said["current"] or not said["looked"]:
                 return
             self._raw = RawPeer(
                 replace(
@@ -279,8 +285,8 @@ class Agent:
         self._config = config
         self._event = threading.Event()
         wake = self._event.set
-        me = config.settings.me
-        self._askers = [PeerAsker(me, name, url, wake) for name, url in sorted(config.peers.items())]
+        me, namespace = config.settings.me, config.namespace
+        self._askers = [PeerAsker(namespace, me, name, url, wake) for name, url in sorted(config.peers.items())]
         self._sql = SqlWorker(
             Database(config.socket_path, config.password_file), lambda: [one.state() for one in self._askers], wake
         )
@@ -323,8 +329,11 @@ class Agent:
             say("a thread has ended, giving up")
             os._exit(70)
 
-    def pledge(self, holder: str) -> bool:
-        """Pledge to leave the lease to its holder for a while, if it is the holder; between two rounds."""
+    def pledge(self, asker: str) -> bool:
+        """Pledge to leave the lease to its holder for a while; between two rounds. ``asker``: namespace/pet."""
+        namespace, _slash, holder = asker.rpartition("/")
+        if namespace != self._config.namespace:
+            return False
         with self._deciding:
             lease, _put, _busy = self._lease.state()
             after = pledge(self._config.settings, lease, self._memory, holder, time.monotonic())
@@ -376,6 +385,7 @@ class Agent:
             "channels": [],
             **facts,
             "name": settings.me,
+            "namespace": self._config.namespace,
             "ordinal": settings.ordinal,
             "role": decision.role,
             # False: just started, the server may be well all the same.
