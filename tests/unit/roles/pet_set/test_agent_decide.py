@@ -172,6 +172,14 @@ CASES: dict[str, tuple[Decision, list[str]]] = {
         ask(replace(WRITER, dead=True), MINE, memory=HOLDS),
         [f"put give up - {ME},{PEER}"],
     ),
+    "handing back, tried a moment ago": (
+        ask(replace(WRITER, dead=True), MINE, memory={**HOLDS, "giving_up": True, "give_up_put_s": NOW - 0.4}),
+        [],
+    ),
+    "handing back, tried a while ago": (
+        ask(replace(WRITER, dead=True), MINE, memory={**HOLDS, "giving_up": True, "give_up_put_s": NOW - 0.6}),
+        [f"put give up - {ME},{PEER}"],
+    ),
     "writer, mysqld hangs": (
         ask(replace(WRITER, answered_s=NOW - 2.1), MINE, memory=HOLDS),
         [f"put give up - {ME},{PEER}"],

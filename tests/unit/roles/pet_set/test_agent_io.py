@@ -263,3 +263,17 @@ def test_an_agent_pledges_between_two_rounds_and_is_asked_by_the_other() -> None
     finally:
         giver._server.shutdown()
         giver._server.server_close()
+
+
+def test_what_is_tried_again_and_again_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A set that is taken away with its rights: ten lines a second."""
+    agent = Agent(Config(m.Settings("mysql-1", 1), "/nowhere", Path("/nowhere"), {}, 0, "127.0.0.1"), Record())  # type: ignore[arg-type]
+    agent._server.server_close()
+    agent._lease._read()
+    agent._lease._write = lambda put: None  # type: ignore[method-assign]
+    for _round in range(3):
+        agent._lease._put = None
+        agent._memory.give_up_put_s = m.NEVER
+        agent.step()
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if "-> give up" in line] == said[:1], said

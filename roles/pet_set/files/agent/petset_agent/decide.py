@@ -43,6 +43,8 @@ from .model import (
 
 # In spread mode a commit of the master without the lease waits at most this long for the other.
 SPREAD_TIMEOUT_MS = 10_000
+# Between two attempts to hand the lease back. The first one is at once.
+_GIVE_UP_EVERY_S = 0.5
 # Commits that have waited this long may wait for a commit of our own, see _keep_members.
 _UNSTICK_S = 0.4
 
@@ -58,6 +60,7 @@ class Memory:
     ``read_late_s``      when the last good read of the lease was last found to be old
     ``alone``            the last write of the lease succeeded, is ours, and names nobody else in-sync
     ``giving_up``        the lease was, or is still to be, handed back; it is not kept however well things look
+    ``give_up_put_s``    the last attempt at it
     ``promoted``         incarnation whose receiver and dump threads were ended after taking the lease
     ``lost_since_s``     since when no semi-sync replica is connected
     ``stuck_since_s``    since when commits wait without any acknowledgement, with ``acks`` at that time
@@ -76,6 +79,7 @@ class Memory:
     read_late_s: float = NEVER
     alone: bool = False
     giving_up: bool = False
+    give_up_put_s: float = NEVER
     gave_up_s: float = NEVER
     restart_tried: bool = False
     promoted: str = ""
@@ -227,7 +231,7 @@ def _remember(look: _Look) -> None:
         pledges = {peer.ordinal: peer.pledged_s for peer in seen.peers}
         look.remember(pledged_s=min((pledges.get(ordinal, NEVER) for ordinal in others), default=now_s))
     elif lease is not None:
-        look.remember(renewed_s=NEVER, alone=False, giving_up=False, promoted="", semi_on_s=None)
+        look.remember(renewed_s=NEVER, alone=False, giving_up=False, give_up_put_s=NEVER, promoted="", semi_on_s=None)
         if lease.exists and not lease.holder:
             # Handed back: it is open no more by what was pledged to it.
             look.remember(pledge_until_s=NEVER)
@@ -324,7 +328,9 @@ def _give_up(look: _Look, lease: Lease) -> str:
     look.remember(giving_up=True, gave_up_s=look.now_s)
     # A mysqld that hangs is not waited for: what it holds open cannot be acknowledged once the peer has left it.
     # A put whose fate was unknown may have been this one; the next read tells.
-    look.put("give up", lease, "", lease.in_sync or (), dict(lease.incarnations), lease.last_writer)
+    due = look.now_s - look.memory.give_up_put_s >= _GIVE_UP_EVERY_S
+    if due and look.put("give up", lease, "", lease.in_sync or (), dict(lease.incarnations), lease.last_writer):
+        look.remember(give_up_put_s=look.now_s)
     return "closed"
 
 

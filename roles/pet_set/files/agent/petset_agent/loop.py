@@ -297,7 +297,7 @@ class Agent:
         self._memory = Memory(now_s, pledge_until_s=now_s + config.settings.lease_s)
         self._deciding = threading.Lock()
         self._view = View()
-        self._said = ""
+        self._told = self._news = ""
         self.terminating = False
         self._server = AgentServer(config.port, lambda: self._view, config.host, self.pledge)
 
@@ -443,6 +443,9 @@ class Agent:
         news = [one.purpose for one in decision.actions if isinstance(one, PutLease) and one.purpose != "renew"]
         news += [str(one) for one in decision.actions if not isinstance(one, PutLease | Marker)]
         told = f"{decision.role}: {'; '.join(reasons) or 'all is well'}"
-        if news or told != self._said:
-            say(f"{told}{' -> ' if news else ''}{', '.join(news)}")
-            self._said = told
+        line = f"{told}{' -> ' if news else ''}{', '.join(news)}"
+        # What is tried again and again while nothing changes is told once.
+        known = self._news if told == self._told else ""
+        if line != known if news else told != self._told:
+            say(line)
+        self._told, self._news = told, line if news else known
