@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from lab import netns, pki, processes
 from lab.config import DOMAIN, GATEWAY, PODS, SERVICES, Plan
 from lab.log import LabError, say, tail
 from lab.network import host_nameservers, in_namespace
+from lab.run import run
 from lab.state import LabState, folder, save, write_atomically
 
 PARTS = ("etcd", "apiserver", "controller-manager", "scheduler", "kube-proxy", "coredns", "registry")
@@ -410,8 +410,7 @@ def _start_kube_proxy(state: LabState, programs: Programs) -> bool:
     One that would exit with the node waits out its half minute without, while the machines boot.
     """
     plan = state.plan
-    version = subprocess.run([programs.kube / "kube-proxy", "--version"], capture_output=True, text=True, check=True)
-    if not outlives_its_node(version.stdout):
+    if not outlives_its_node(run([str(programs.kube / "kube-proxy"), "--version"])):
         return _start(state, "kube-proxy", programs)
     request(plan, "/api/v1/nodes", method="POST", body=render_gateway_node(plan))
     address = {"status": {"addresses": [{"type": "InternalIP", "address": plan.gateway_ip}]}}
