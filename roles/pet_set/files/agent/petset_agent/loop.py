@@ -213,6 +213,7 @@ class PeerAsker:
         self._lock = threading.Lock()
         self._raw = RawPeer(Peer(name, ordinal))
         self._pledge = threading.Event()
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def state(self) -> RawPeer:
         """The last answer."""
@@ -241,8 +242,7 @@ class PeerAsker:
                 self._pledge.wait(left_s)
 
     def _get(self, path: str) -> Any:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(self._url + path, timeout=ASK_LIMIT_S) as answer:
+        with self._opener.open(self._url + path, timeout=ASK_LIMIT_S) as answer:
             return json.loads(answer.read(1_000_000))
 
     def _ask_pledge(self) -> None:
