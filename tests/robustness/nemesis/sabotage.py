@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.robustness.nemesis.base import Fault, NotEffective, Pick
-from tests.robustness.nemesis.kill import OnPods
+from tests.robustness.nemesis.machines import NodeOff
 from tests.robustness.workloads import append
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class RowDeleted(Fault):
         """Put back after the reads, by hand or by a new clone: the damage is the point."""
 
 
-class NoSemiSync(OnPods):
+class NoSemiSync(NodeOff):
     """Commits wait for no other pet and are not synced, as with the settings of a fast benchmark; then the power goes.
 
     The pets are cut from each other, so that the agent itself lets commits go on alone. That alone loses nothing, as
@@ -46,7 +46,7 @@ class NoSemiSync(OnPods):
 
     name = "sabotage-no-semi-sync"
     expect = "red"
-    heal_limit_s = 240.0
+    hold_s = 0.0
     # For how long commits are acknowledged by the one pet alone.
     alone_s = 4.0
 
@@ -66,16 +66,12 @@ class NoSemiSync(OnPods):
                 raise NotEffective(f"{self.name}: commits of {pick.pet} still wait for another pet")
             time.sleep(0.2)
         time.sleep(self.alone_s)
-        world.lab("power-off", self.nodes[pick.pet])
-
-    def is_effective(self, world: World, pick: Pick) -> bool:
-        """The node does not answer."""
-        return world.ssh(self.nodes[pick.pet], "true", ok=False, limit_s=10).rc != 0
+        super().inject(world, pick)
 
     def recover(self, world: World, pick: Pick) -> None:
         """Cut and power are mended; the settings went with the power, and so did the writes."""
         world.lab("heal", self.nodes[pick.pet])
-        world.lab("power-on", self.nodes[pick.pet])
+        super().recover(world, pick)
 
 
 class TwoWriters(Fault):
