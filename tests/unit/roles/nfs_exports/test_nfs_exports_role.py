@@ -6,10 +6,6 @@ from __future__ import annotations
 import configparser
 import importlib.util
 import json
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ import jinja2
 import pytest
 import yaml
 
+from tests.unit.roles.plays import run_play
 from tools.common import ROOT
 
 ROLE = ROOT / "roles" / "nfs_exports"
@@ -66,29 +63,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     assert spec is not None
     assert spec.submodule_search_locations
     collections = Path(spec.submodule_search_locations[0]).parents[2]
-    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    hosts = {name: {**local, **given} for name, (given, _words) in INPUT.items()}
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
-    (folder / "play.yml").write_text(PLAY)
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "LC_ALL": "C.UTF-8",
-        "ANSIBLE_COLLECTIONS_PATH": str(collections),
-        "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
-        "ANSIBLE_REMOTE_TMP": str(folder / "tmp"),
-        "ANSIBLE_FORKS": "4",
-        "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-    }
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml"],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    # The output of debug is the result: a module that writes it down would cost more than the role.
-    shown = re.findall(r"^ok: \[([-\w]+)\] => (\{\n.*?^\})", done.stdout, re.MULTILINE | re.DOTALL)
-    return {host: json.loads(json.loads(result)["msg"]) for host, result in shown}
+    hosts = {name: given for name, (given, _words) in INPUT.items()}
+    _output, shown = run_play(folder, collections, PLAY, hosts)
+    return {host: json.loads(message) for host, message in shown}
 
 
 @pytest.mark.slow

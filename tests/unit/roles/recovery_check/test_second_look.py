@@ -4,16 +4,12 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from tests.unit.roles.plays import run_play
 from tools.common import ROOT
 
 pytestmark = pytest.mark.slow
@@ -90,30 +86,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for case, (one, two, three, _looks, _end) in CASES.items()
     }
     (folder / "answers.json").write_text(json.dumps(answers))
-    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": dict.fromkeys(CASES, local)}}))
-    (folder / "play.yml").write_text(PLAY)
-    done = subprocess.run(
-        [sys.executable, "-m", "ansible", "playbook", "-i", "hosts.yml", "play.yml"],
-        cwd=folder,
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "LC_ALL": "C.UTF-8",
-            "LOOKS": str(folder),
-            "ANSIBLE_COLLECTIONS_PATH": str(folder),
-            "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
-            "ANSIBLE_REMOTE_TMP": str(folder / "tmp"),
-            "ANSIBLE_FORKS": "4",
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    (folder / "output").write_text(done.stdout)
+    output, shown = run_play(folder, folder, PLAY, {case: {} for case in CASES}, LOOKS=str(folder))
+    (folder / "output").write_text(output)
+    (folder / "shown.json").write_text(json.dumps(shown))
     return folder
 
 
@@ -129,8 +104,8 @@ def test_looks(folder: Path, case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_the_last_look_counts(folder: Path, case: str) -> None:
     *_answers, _looks, end = CASES[case]
-    said = re.findall(rf"^ok: \[{case}\] => (\{{\n.*?^\}})", (folder / "output").read_text(), re.MULTILINE | re.DOTALL)
-    ends = [text for text in (json.loads(one)["msg"] for one in said) if '"end"' in text]
+    shown = json.loads((folder / "shown.json").read_text())
+    ends = [text for host, text in shown if host == case and '"end"' in text]
     assert ends == ([json.dumps({"end": f"default/{case}: {end}"})] if end else [])
 
 

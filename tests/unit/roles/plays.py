@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A play of a role on this machine, in one run of ansible-playbook with a host for each case."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def run_play(
+    folder: Path, collections: Path, play: str, hosts: Mapping[str, Mapping[str, Any]], **environment: str
+) -> tuple[str, list[tuple[str, Any]]]:
+    """What it printed, and of each message that it showed the host and the text, in order."""
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    named = {name: {**local, **given} for name, given in hosts.items()}
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": named}}))
+    (folder / "play.yml").write_text(play)
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml"],
+        cwd=folder,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "LC_ALL": "C.UTF-8",
+            "ANSIBLE_COLLECTIONS_PATH": str(collections),
+            "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+            "ANSIBLE_REMOTE_TMP": str(folder / "tmp"),
+            "ANSIBLE_FORKS": "4",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    # The output of debug is the result: a module that writes it down would cost more than the role.
+    shown = re.findall(r"^ok: \[([-\w]+)\] => (\{\n.*?^\})", done.stdout, re.MULTILINE | re.DOTALL)
+    return done.stdout, [(host, json.loads(result)["msg"]) for host, result in shown]
