@@ -12,6 +12,10 @@ from typing import Any, Final, Protocol
 # lives in these containers.
 READABLE: Final = 0o444
 
+# The resolver's default is 5 s for one lost answer (resolv.conf(5)): longer than a failover may take, and a node that
+# dies may be one that a DNS server was on. kubelet adds these to the options of the pod's dnsPolicy.
+DNS_OPTIONS: Final = (("timeout", "1"), ("attempts", "5"))
+
 
 class PodWish(Protocol):
     """The part of a specification that a pod is made of whatever runs in it."""
@@ -56,6 +60,7 @@ def render_pod_common(spec: PodWish) -> dict[str, Any]:
         # The variables of a service called mysql (MYSQL_PORT=tcp://...) would mislead MySQL's programs.
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": spec.termination_grace_s,
+        "dnsConfig": {"options": [{"name": name, "value": value} for name, value in DNS_OPTIONS]},
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": spec.uid,

@@ -88,6 +88,12 @@ def test_the_pet_needs_nothing_of_the_api() -> None:
     assert pod_of()["enableServiceLinks"] is False
 
 
+def test_a_lost_dns_answer_stalls_a_pet_one_second_not_five() -> None:
+    pod = pod_of()
+    assert "dnsPolicy" not in pod, "the options are added to those of ClusterFirst"
+    assert {"name": "timeout", "value": "1"} in pod["dnsConfig"]["options"]
+
+
 def test_probes_look_at_the_pet_only_and_outlast_a_lease() -> None:
     container = pod_of()["containers"][0]
     startup = container["startupProbe"]
