@@ -195,6 +195,11 @@ class Rig:
         members = found["metadata"]["annotations"][f"{PREFIX}/in-sync"]
         return found["spec"].get("holderIdentity", ""), set(members.split(","))
 
+    def lease_changes(self) -> int:
+        """How often another pet has taken the lease."""
+        found = self.api.request("GET", f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/mysql")
+        return int(found["spec"].get("leaseTransitions") or 0)
+
     def wait(self, reached: Any, limit_s: float, what: str) -> float:
         """Seconds until it is so."""
         limit_s = patient(limit_s)

@@ -104,6 +104,84 @@ def test_one_becomes_the_writer_and_both_are_in_sync(rig: Rig) -> None:
     assert "petset_writer 1\n" in rig.pets[0].ask("/metrics")[1]
 
 
+def test_a_writer_that_is_stopped_hands_over_first(rig: Rig) -> None:
+    """stop.sh makes the file and waits for /left; mysqld gets its signal only then."""
+    writer, other = rig.pets
+    assert writer.mysqld is not None
+    leaving = writer.folder / "leaving"
+    with Client(rig) as client:
+        rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
+        assert writer.ask("/left")[0] == 503
+        leaving.touch()
+        rig.wait(lambda: writer.ask("/left")[0] == 200, 5, "the pet is closed")
+        assert writer.sql("SELECT @@global.super_read_only") == [(1,)]
+        rig.wait(other.is_writer, 5, "mysql-1 is the writer")
+        writer.mysqld.terminate()
+        writer.mysqld.wait()
+        leaving.unlink()
+        writer.start_mysqld()
+        count = len(client.acked)
+        rig.wait(lambda: len(client.acked) > count + 10, 5, "rows are acknowledged again")
+        rig.wait(lambda: rig.lease() == ("mysql-1", {"mysql-0", "mysql-1"}), 20, "mysql-0 is in-sync again")
+    check_rows(rig, client)
+    leaving = other.folder / "leaving"
+    leaving.touch()
+    rig.wait(writer.is_writer, 10, "mysql-0 is the writer again")
+    leaving.unlink()
+    rig.wait(lambda: rig.lease() == ("mysql-0", {"mysql-0", "mysql-1"}), 20, "mysql-1 is in-sync again")
+
+
+def test_a_super_read_only_that_waits_is_not_taken_for_closed(rig: Rig) -> None:
+    """Seen on the lab (nfs-restart): a pet that was open for a second more said meanwhile that all was well."""
+    writer = rig.pets[0]
+    path = writer.folder / "mysqld.sock"
+    with open_session(path, "root") as holder, open_session(path, "root") as setter:
+        holder.cursor().execute("LOCK TABLES app.t WRITE")
+        setter.cursor().execute("SET SESSION lock_wait_timeout = 3")
+        failed: list[int] = []
+
+        def close() -> None:
+            try:
+                setter.cursor().execute("SET GLOBAL super_read_only = ON")
+            except pymysql.err.OperationalError as error:
+                failed.append(error.args[0])
+
+        thread = threading.Thread(target=close)
+        thread.start()
+        flags = "SELECT @@global.super_read_only, @@global.read_only"
+        rig.wait(lambda: writer.sql(flags) == [(1, 0)], 2, "MySQL says super_read_only and is open")
+        asked_s = time.monotonic()
+        rig.wait(lambda: writer.status["super_read_only"], 2, "the agent has seen it")
+        assert writer.status["role"] == "writer"
+        assert time.monotonic() - asked_s < 2.5
+        thread.join()
+        assert failed == [1205]
+    assert writer.sql(flags) == [(0, 0)]
+    assert rig.lease() == ("mysql-0", {"mysql-0", "mysql-1"})
+
+
+def test_both_hang_as_one_storage_is_under_both_and_nobody_takes_over(rig: Rig) -> None:
+    changes = rig.lease_changes()
+    with Client(rig) as client:
+        rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
+        for pet in rig.pets:
+            assert pet.mysqld is not None
+            pet.mysqld.send_signal(signal.SIGSTOP)
+        try:
+            rig.wait(lambda: "waiting for it" in "; ".join(rig.pets[0].status["reasons"]), 8, "it says that it waits")
+            time.sleep(3)
+        finally:
+            for pet in reversed(rig.pets):
+                assert pet.mysqld is not None
+                pet.mysqld.send_signal(signal.SIGCONT)
+        count = len(client.acked)
+        rig.wait(lambda: len(client.acked) > count + 10, 8, "rows are acknowledged again")
+        assert rig.pets[0].is_writer()
+        assert rig.lease() == ("mysql-0", {"mysql-0", "mysql-1"})
+    assert rig.lease_changes() == changes, "the lease was handed over"
+    check_rows(rig, client)
+
+
 def test_killed_writer_is_replaced_and_comes_back_as_a_follower(rig: Rig) -> None:
     with Client(rig) as client:
         rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")

@@ -76,7 +76,8 @@ def look(pet: str, target: Target, record: Callable[[Sample], None], stop: threa
                 connection = connect(target)
             asked_ns = time.monotonic_ns()
             with connection.cursor() as cursor:
-                cursor.execute("SELECT @@global.super_read_only, @@global.offline_mode, @@server_uuid")
+                # super_read_only says ON while it still waits for a commit
+                cursor.execute("SELECT @@global.read_only, @@global.offline_mode, @@server_uuid")
                 read_only, offline, server = cursor.fetchone()
             is_open = not read_only and not offline
         except CLIENT_ERRORS:

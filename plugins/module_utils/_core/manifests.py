@@ -480,6 +480,7 @@ def _render_pod(spec: PetSetSpec) -> Manifest:
         ],
     }
     if spec.agent is not None:
+        pod["containers"][0]["lifecycle"] = {"preStop": {"exec": {"command": ["/bin/sh", f"{BOOT_PATH}/stop.sh"]}}}
         pod["initContainers"].append(_render_agent(spec, spec.agent))
         pod["volumes"] += _render_agent_volumes(spec)
     if spec.fs_group is not None:
@@ -509,6 +510,8 @@ def _render_agent(spec: PetSetSpec, agent: Agent) -> Manifest:
             "timeoutSeconds": 2,
             "failureThreshold": 3,
             "successThreshold": 1,
+            # The pod's own is mysqld's, and long: an agent that waits for it takes no lease meanwhile.
+            "terminationGracePeriodSeconds": 1,
         },
         "securityContext": render_container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",

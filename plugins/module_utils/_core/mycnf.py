@@ -85,6 +85,7 @@ OWNED: Final = frozenset(
         "rpl_semi_sync_source_enabled",
         "rpl_semi_sync_source_timeout",
         "rpl_semi_sync_source_wait_for_replica_count",
+        "rpl_semi_sync_source_wait_no_replica",
         "rpl_semi_sync_source_wait_point",
         "secure_file_priv",
         "server_id",

@@ -9,7 +9,8 @@
 . "${0%/*}/settings.sh"
 
 trap 'exit 143' TERM INT # while this shell waits; mysqld handles its own
-rm -f "$run/main.pid"    # an earlier container's: the probes must not take it for this one's
+# An earlier container's: the probes must not take it for this one's, and nobody is leaving any more.
+rm -f "$run/main.pid" "$run/leaving"
 require_environment
 check_mount
 check_identity

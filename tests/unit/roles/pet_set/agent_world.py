@@ -114,6 +114,8 @@ class Pet:
     snapshots: list[tuple[float, Gtids]] = field(default_factory=list)
     told: Gtids = frozenset()
     peers: dict[str, m.Peer] = field(default_factory=dict)
+    compared: dict[str, m.Peer] = field(default_factory=dict)
+    """The same as of the last look that mysqld answered: a peer is compared by it."""
     polled_s: float = 0.0
     question: Question | None = None
     pledged_s: float = m.NEVER
@@ -275,6 +277,7 @@ class World:
         )
         pet.snapshots = [*pet.snapshots[1 - m.SNAPSHOTS :], (self.now_s, frozenset(mysql.executed))]
         pet.told = frozenset(mysql.history())
+        pet.compared = dict(pet.peers)
 
     def poll(self, pet: Pet) -> None:
         """What the peers' agents say, of their last look."""
@@ -299,6 +302,7 @@ class World:
                 covers_as_of_s=as_of_s,
                 covered=seen <= pet.mysql.history(),
                 pledged_s=pet.pledged_s,
+                answered_s=server.answered_s,
             )
 
     def ask_pledge(self, pet: Pet) -> None:
@@ -396,7 +400,8 @@ class World:
             put=pet.put,
             lease_busy=pet.call is not None,
             sql_busy=pet.sql is not None,
-            peers=tuple(pet.peers.values()),
+            peers=tuple(pet.compared.values()),
+            heard=tuple(pet.peers.values()),
             marker=pet.marker,
         )
         pet.decision = decide(pet.settings, seen, pet.memory, self.now_s)
@@ -448,7 +453,7 @@ class World:
             pet.memory = self.fresh_memory()
             pet.question, pet.pledged_s = None, m.NEVER
             pet.server, pet.lease, pet.put, pet.call = m.Server(), None, None, None
-            pet.peers, pet.marker, pet.snapshots, pet.sql = {}, m.MarkerState(), [], None
+            pet.peers, pet.compared, pet.marker, pet.snapshots, pet.sql = {}, {}, m.MarkerState(), [], None
             pet.told = frozenset()
 
     # --- time ---------------------------------------------------------------------------------------------------------

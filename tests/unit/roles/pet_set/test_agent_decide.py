@@ -20,7 +20,8 @@ CHANNEL = m.Channel(configured=True, io="on", applier=True, lag_s=0.0, source=PE
 SERVER = m.Server(
     answered_s=NOW - 0.1, dead=False, incarnation="a/1", applied=True, semi_replica=True, clients=1, channel=CHANNEL
 )
-OTHER = m.Peer(PEER, 1, NOW - 0.2, True, "b/1", False, ME, True, True, NOW - 0.3, True)
+OTHER = m.Peer(PEER, 1, NOW - 0.2, True, "b/1", False, ME, True, True, NOW - 0.3, True, answered_s=NOW - 0.3)
+HANGS = replace(OTHER, alive=False, answered_s=NOW - 8.5)
 PLEDGED = replace(OTHER, pledged_s=NOW - 0.5)
 FREE = m.Lease(True, "7", "", (ME, PEER), INC, last_writer=PEER, asked_s=NOW - 0.1)
 MINE = replace(FREE, holder=ME, last_writer=ME)
@@ -41,7 +42,8 @@ def ask(
     """A decision at NOW by mysql-0, which has run long and has seen the lease for long."""
     past = {"lease_version": "7", "lease_changed_s": NOW - 1, **(memory or {})}
     settings = m.Settings(ME if ordinal < 2 else f"mysql-{ordinal}", ordinal)
-    return decide(settings, m.Observation(server, lease, peers=peers, **seen), Memory(NOW - 60, **past), NOW)
+    observation = m.Observation(server, lease, peers=peers, heard=peers, **seen)
+    return decide(settings, observation, Memory(NOW - 60, **past), NOW)
 
 
 def short(decision: Decision) -> list[str]:
@@ -98,8 +100,52 @@ CASES: dict[str, tuple[Decision, list[str]]] = {
     "restarted standby, the other has more": (ask(RESTARTED, peers=(replace(OTHER, covered=False),)), []),
     "restarted standby, has all that the other has": (ask(RESTARTED), [f"put take {ME} {ME}"]),
     "restarted and the only member": (
-        ask(RESTARTED, replace(FREE, in_sync=(ME,)), peers=()),
+        ask(RESTARTED, replace(FREE, in_sync=(ME,), last_writer=ME), peers=()),
         [f"put take {ME} {ME}"],
+    ),
+    "restarted between taking the lease and opening, the last writer is away": (
+        ask(RESTARTED, replace(FREE, in_sync=(ME,)), peers=()),
+        [],
+    ),
+    "restarted between taking the lease and opening, the last writer has more": (
+        ask(RESTARTED, replace(FREE, in_sync=(ME,)), peers=(replace(OTHER, covered=False),)),
+        [],
+    ),
+    "restarted between taking the lease and opening, has all that the last writer has": (
+        ask(RESTARTED, replace(FREE, in_sync=(ME,))),
+        [f"put take {ME} {ME}"],
+    ),
+    "follower, offline_mode was left on": (ask(replace(SERVER, offline=True), THEIRS), ["Close"]),
+    "writer, its mysqld is about to be stopped": (ask(WRITER, MINE, memory=HOLDS, leaving=True), ["Close"]),
+    "closed, its mysqld is about to be stopped": (
+        ask(SERVER, MINE, memory=HOLDS, leaving=True),
+        [f"put give up - {ME},{PEER}"],
+    ),
+    "free, and the own mysqld is about to be stopped": (ask(leaving=True), []),
+    "writer, offline_mode was left on": (ask(replace(WRITER, offline=True), MINE, memory=HOLDS), ["Open"]),
+    "writer, semi-sync would go on alone without a replica": (
+        ask(replace(WRITER, waits_forever=False), MINE, memory=HOLDS),
+        ["semi-sync on"],
+    ),
+    "writer alone, the API is away: nobody else may take the lease": (
+        ask(
+            replace(WRITER, semi_source=False, clients=0),
+            replace(ALONE, asked_s=NOW - 9),
+            peers=(),
+            memory={**HOLDS, "renewed_s": NOW - 9, "alone": True, "lost_since_s": NOW - 9},
+            lease_busy=True,
+        ),
+        [],
+    ),
+    "writer alone by the last read, and its last write may have added the other; the API is away": (
+        ask(
+            replace(WRITER, semi_source=False, clients=0),
+            replace(ALONE, asked_s=NOW - 9),
+            peers=(),
+            memory={**HOLDS, "renewed_s": NOW - 9, "lost_since_s": NOW - 9},
+            lease_busy=True,
+        ),
+        ["Close"],
     ),
     "follower, open": (ask(replace(SERVER, open=True), THEIRS), ["Close"]),
     "follower, semi-sync source still on": (ask(replace(SERVER, semi_source=True), THEIRS), ["semi-sync off"]),
@@ -180,9 +226,47 @@ CASES: dict[str, tuple[Decision, list[str]]] = {
         ask(replace(WRITER, dead=True), MINE, memory={**HOLDS, "giving_up": True, "give_up_put_s": NOW - 0.6}),
         [f"put give up - {ME},{PEER}"],
     ),
-    "writer, mysqld hangs": (
-        ask(replace(WRITER, answered_s=NOW - 2.1), MINE, memory=HOLDS),
+    "writer, mysqld hangs, the other's has answered meanwhile": (
+        ask(replace(WRITER, answered_s=NOW - 2.4), MINE, memory=HOLDS),
         [f"put give up - {ME},{PEER}"],
+    ),
+    "writer, mysqld hangs, the other's may hang as well": (
+        ask(replace(WRITER, answered_s=NOW - 2.1), MINE, memory=HOLDS),
+        [],
+    ),
+    "writer, both hang, as one storage is under both": (
+        ask(
+            replace(WRITER, answered_s=NOW - 9),
+            MINE,
+            peers=(HANGS,),
+            memory={**HOLDS, "lost_since_s": NOW - 9, "stuck_since_s": NOW - 9},
+        ),
+        [],
+    ),
+    "writer, the other answers again, a little sooner": (
+        ask(replace(WRITER, answered_s=NOW - 9), MINE, memory={**HOLDS, "other_hung_s": NOW - 1}),
+        [],
+    ),
+    "writer, the other has answered for so long that this one is judged alone": (
+        ask(replace(WRITER, answered_s=NOW - 9), MINE, memory={**HOLDS, "other_hung_s": NOW - 2.4}),
+        [f"put give up - {ME},{PEER}"],
+    ),
+    "writer, mysqld hangs, the other's agent is silent": (
+        ask(
+            replace(WRITER, answered_s=NOW - 2.1),
+            MINE,
+            peers=(replace(OTHER, asked_s=NOW - 3, answered_s=NOW - 3),),
+            memory=HOLDS,
+        ),
+        [f"put give up - {ME},{PEER}"],
+    ),
+    "writer, mysqld hangs, and nobody else is in-sync": (
+        ask(replace(WRITER, answered_s=NOW - 9), ALONE, memory=HOLDS),
+        [],
+    ),
+    "writer, after both have hung the other is not dropped for that": (
+        ask(WRITER, MINE, peers=(HANGS,), memory={**HOLDS, "hung_s": NOW - 1}),
+        [],
     ),
     "writer, mysqld hangs, and the API is away: nobody could take over": (
         ask(
@@ -396,3 +480,14 @@ def test_a_set_with_one_master_needs_no_pledge() -> None:
     decision = decide(m.Settings(ME, 0, masters=1), seen, memory, NOW)
     assert short(decision) == []
     assert decision.writer_until_s > NOW
+
+
+def test_who_takes_the_lease_is_the_last_writer_only_once_it_is_open() -> None:
+    """It applies what it has received first; a crash meanwhile lets it forget, and the writer before it has all."""
+    (taken,) = ask().actions
+    assert isinstance(taken, m.PutLease)
+    assert taken.last_writer == PEER
+    opening = ask(replace(SERVER, semi_source=True), replace(ALONE, last_writer=PEER), memory={**HOLDS, "alone": True})
+    assert not [one for one in opening.actions if isinstance(one, m.PutLease)]
+    opened = ask(replace(WRITER, semi_source=False), replace(ALONE, last_writer=PEER), memory={**HOLDS, "alone": True})
+    assert [one.last_writer for one in opened.actions if isinstance(one, m.PutLease)] == [ME], "at once"

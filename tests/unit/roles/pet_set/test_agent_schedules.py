@@ -24,6 +24,12 @@ PAUSES_S = (0.3, 1.0, 2.5, 4.0, 8.0)
 Fault = Callable[[World, int, float], None]
 
 
+def _pause_all(world: World, _which: int, _seconds: float) -> None:
+    """One storage is under all of them."""
+    for pet in world.pets:
+        pet.mysql.paused = True
+
+
 def _pause(world: World, which: int, _seconds: float) -> None:
     world.pets[which].mysql.paused = True
 
@@ -65,8 +71,8 @@ def _restart_agent(world: World, which: int, seconds: float) -> None:
 
 
 FAULTS: tuple[Fault, ...] = (
-    _kill, _kill, _kill_all, _pause, _restart_agent, _cut_api, _cut_api_of_all, _cut_peers, _cut_api_and_peers,
-    _api_comes_back_for_one,
+    _kill, _kill, _kill_all, _pause, _pause_all, _restart_agent, _cut_api, _cut_api_of_all, _cut_peers,
+    _cut_api_and_peers, _api_comes_back_for_one,
 )  # fmt: skip
 
 
@@ -211,6 +217,35 @@ def test_a_mysqld_that_hangs_for_a_moment_while_the_api_is_away_goes_on() -> Non
     assert len(world.acked) > count
 
 
+def test_one_storage_that_stalls_under_both_moves_no_writer() -> None:
+    """Seen on the lab (nfs-restart): the writer's pet handed the lease over to one that hung as well, and was open for
+    a second after it woke. What it had not told anybody then overwrote what the new writer had acknowledged.
+    """
+    world = World(9)
+    world.run(4.0)
+    log = list(world.log)
+    for pet in world.pets:
+        pet.mysql.paused = True
+        world.run(0.7)
+    world.run(20.0)
+    for pet in reversed(world.pets):
+        pet.mysql.paused = False
+        world.run(0.7)
+    count = len(world.acked)
+    world.run(3.0)
+    assert world.says_writer(world.pets[0])
+    assert len(world.acked) > count
+    assert {line.split(" ", 1)[1] for line in world.log[len(log) :]} == {"renew: holder p-0 in-sync p-0,p-1"}
+
+
+def test_a_mysqld_that_hangs_alone_is_replaced() -> None:
+    world = World(10)
+    world.run(4.0)
+    world.pets[0].mysql.paused = True
+    world.run(5.0)
+    assert world.says_writer(world.pets[1])
+
+
 def test_a_writer_that_sees_neither_the_api_nor_the_other_closes_in_time() -> None:
     world = World(6)
     world.run(4.0)
@@ -284,4 +319,4 @@ MISTAKES = (
 def test_mistakes_are_found(mistake: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     mistake(monkeypatch)
     with pytest.raises(Broken):
-        explore(300, first=0 if mistake is not _pledges_to_anybody else 500)
+        explore(300, first=0 if mistake is not _pledges_to_anybody else 1400)

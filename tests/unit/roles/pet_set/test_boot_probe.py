@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""probe.sh against a made-up process table and a server that greets, is silent, or is not there."""
+"""probe.sh and stop.sh against a made-up process table and a server that greets, is silent, or is not there."""
 
 from __future__ import annotations
 
@@ -130,3 +130,36 @@ def test_another_port_of_the_same_pod_does_not_count(rig: Rig) -> None:
 
 def test_usage(rig: Rig) -> None:
     assert probe(rig, "") == (1, "usage: probe.sh startup|live|ready\n")
+
+
+@contextlib.contextmanager
+def agent(*answers: str) -> Iterator[tuple[int, list[bytes]]]:
+    """A port that answers one status line after the other, and what it was asked."""
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                for answer in answers:
+                    connection, _ = listener.accept()
+                    with connection:
+                        asked.append(connection.recv(200))
+                        connection.sendall(f"HTTP/1.0 {answer}\r\n\r\n".encode())
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1], asked
+
+
+@in_each_shell
+def test_stop_waits_until_the_agent_has_closed_the_pet(rig: Rig) -> None:
+    with agent("503 no", "503 no", "200 OK") as (port, asked):
+        done = rig.run("stop.sh", PETSET_AGENT_PORT=str(port))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert [one.split(b"\r\n", 1)[0] for one in asked] == [b"GET /left HTTP/1.0"] * 3
+    assert (rig.root / "petset" / "run" / "leaving").exists()
+
+
+@in_each_shell
+def test_stop_does_not_wait_for_ever_for_an_agent_that_is_not_there(rig: Rig) -> None:
+    done = rig.run("stop.sh", PETSET_AGENT_PORT="1", PETSET_LEAVE_S="1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -15,6 +15,8 @@ In this order: never two writers, never lose an acknowledged write, then availab
   its answer: until then its giver neither takes a held lease nor opens. So the API may be away while the pets see each
   other. A pet that reads the lease itself gives none: it can take over, and clients may not reach the holder either. A
   new agent keeps the pledges that the one before it may have given.
+* A holder whose mysqld is dead hands the lease back at once, and so does one whose mysqld hangs when the other's
+  answers meanwhile. One storage under both makes both hang: then nobody could take over, and nobody is dropped.
 """
 
 from __future__ import annotations
@@ -58,6 +60,8 @@ class Memory:
     ``pledged_s``        start of the last question after which the other pledged to leave the lease to this pet
     ``pledge_until_s``   this pet has pledged to leave the lease to its holder until then
     ``read_late_s``      when the last good read of the lease was last found to be old
+    ``hung_s``           when the own mysqld was last found not to answer
+    ``other_hung_s``     when an agent was last asked that told of its mysqld that it had not answered for a while
     ``alone``            the last write of the lease succeeded, is ours, and names nobody else in-sync
     ``giving_up``        the lease was, or is still to be, handed back; it is not kept however well things look
     ``give_up_put_s``    the last attempt at it
@@ -77,6 +81,8 @@ class Memory:
     pledged_s: float = NEVER
     pledge_until_s: float = NEVER
     read_late_s: float = NEVER
+    hung_s: float = NEVER
+    other_hung_s: float = NEVER
     alone: bool = False
     giving_up: bool = False
     give_up_put_s: float = NEVER
@@ -166,7 +172,8 @@ class _Look:
             return False
         self.actions.append(PutLease(purpose, lease.version, holder, in_sync, incarnations, last_writer))
         # Until it has succeeded nobody knows what the record says.
-        self.remember(put_started_s=self.now_s, alone=False)
+        me = (self.settings.me,)
+        self.remember(put_started_s=self.now_s, alone=self.memory.alone and in_sync == me == lease.in_sync)
         return True
 
 
@@ -228,19 +235,39 @@ def _remember(look: _Look) -> None:
     if lease is not None and lease.holder == look.settings.me:
         # Nobody else is eligible: nobody else ever takes it.
         others = [ordinal for ordinal in range(look.settings.eligible_masters) if ordinal != look.settings.ordinal]
-        pledges = {peer.ordinal: peer.pledged_s for peer in seen.peers}
+        pledges = {peer.ordinal: peer.pledged_s for peer in seen.heard}
+        if look.memory.alone and lease.in_sync == (look.settings.me,):
+            # Nor is anybody while the record names nobody else.
+            others = []
+        else:
+            look.remember(alone=False)
         look.remember(pledged_s=min((pledges.get(ordinal, NEVER) for ordinal in others), default=now_s))
     elif lease is not None:
         look.remember(renewed_s=NEVER, alone=False, giving_up=False, give_up_put_s=NEVER, promoted="", semi_on_s=None)
         if lease.exists and not lease.holder:
             # Handed back: it is open no more by what was pledged to it.
             look.remember(pledge_until_s=NEVER)
+    _remember_hangs(look)
     _remember_semi_sync(look)
+
+
+def _remember_hangs(look: _Look) -> None:
+    settings, seen, memory = look.settings, look.seen, look.memory
+    if not look.up:
+        look.remember(hung_s=look.now_s)
+    hung = [
+        peer.asked_s
+        for peer in seen.heard
+        if peer.ordinal < settings.eligible_masters and peer.asked_s - peer.answered_s > settings.hang_s
+    ]
+    look.remember(other_hung_s=max([memory.other_hung_s, *hung]))
 
 
 def _remember_semi_sync(look: _Look) -> None:
     server, memory, now_s = look.server, look.memory, look.now_s
     if not look.up:
+        # Time in which the own server answers nothing says nothing of the others.
+        look.remember(lost_since_s=None, stuck_since_s=None)
         return
     if server.semi_source:
         # The look that saw it on began after it was on.
@@ -285,9 +312,22 @@ def _answers(look: _Look, lease: Lease | None, role: str) -> tuple[float, float]
 def _hold(look: _Look, lease: Lease) -> str:
     settings, memory, server, now_s = look.settings, look.memory, look.server, look.now_s
     in_sync = lease.in_sync or ()
-    # Without the API nobody can take over: a mysqld that hangs is waited for. Should it answer again, it goes on.
-    waits = not look.up and not server.dead and now_s - lease.asked_s > settings.fence_s
-    if memory.giving_up or not (look.up or waits) or settings.me not in in_sync or _restarted(look, lease):
+    # Nobody can take over: a mysqld that hangs is waited for. Should it answer again, it goes on.
+    hangs = not look.up and not server.dead
+    waits = hangs and (now_s - lease.asked_s > settings.fence_s or _hang_together(look, lease))
+    if look.seen.leaving and server.open and look.up:
+        # mysqld tells clients OK for commits that still wait when it is stopped: it is closed before that, as long as
+        # semi-sync guards it, and only then is the lease another's.
+        look.reasons.append("mysqld is about to be stopped")
+        look.sql(Close("mysqld is about to be stopped"))
+        return "closed"
+    if (
+        look.seen.leaving
+        or memory.giving_up
+        or not (look.up or waits)
+        or settings.me not in in_sync
+        or _restarted(look, lease)
+    ):
         return _give_up(look, lease)
     role = "opening"
     if server.open:
@@ -300,18 +340,37 @@ def _hold(look: _Look, lease: Lease) -> str:
             look.reasons.append("the lease could not be renewed in time")
             look.sql(Close("the lease could not be renewed in time"))
             role = "opening"
-    if role == "writer" and look.fresh:
+    if role == "writer" and look.fresh and server.offline:
+        # Closing was given up half-way, and the lease is ours again: clients are refused although this is the writer.
+        look.sql(Open(look.held_s + settings.fence_s))
+    elif role == "writer" and look.fresh:
         if now_s - memory.renewed_s >= settings.fence_s:
             look.reasons.append("the lease cannot be renewed; nobody else takes it meanwhile")
-        _keep_members(look, lease)
+        if look.up:
+            _keep_members(look, lease)
     elif role == "opening" and look.fresh and not look.actions:
         _open(look, lease)
-    if now_s - memory.put_started_s >= settings.renew_s:
-        look.put("renew", lease, settings.me, in_sync, dict(lease.incarnations), lease.last_writer)
+    # Only a pet that has opened has all that was acknowledged in its own binary log.
+    last_writer = settings.me if role == "writer" and look.up else lease.last_writer
+    if now_s - memory.put_started_s >= settings.renew_s or last_writer != lease.last_writer:
+        look.put("renew", lease, settings.me, in_sync, dict(lease.incarnations), last_writer)
         look.remember(restart_tried=True)
     if not look.fresh:
         return "opening"
     return role
+
+
+def _hang_together(look: _Look, lease: Lease) -> bool:
+    """Whether no mysqld that could take over has answered since ours does not: for as long as ours may hang, counted
+    from when both last did. One storage is under both, or the other is down.
+    """
+    since_s = max(look.server.answered_s, look.memory.other_hung_s)
+    heard = {peer.name: peer for peer in look.seen.heard if _answers_now(look, peer)}
+    others = [name for name in lease.in_sync or () if name != look.settings.me]
+    if any(name not in heard or heard[name].answered_s >= since_s + look.settings.hang_s for name in others):
+        return False
+    look.reasons.append("waiting for it: no other mysqld that could take over answers" if others else "waiting for it")
+    return True
 
 
 def _restarted(look: _Look, lease: Lease) -> bool:
@@ -397,7 +456,7 @@ def _why_drop(look: _Look, lease: Lease) -> list[str]:
             why.append(f"{name} is not connected: no longer in-sync")
         elif memory.stuck_since_s is not None and now_s - memory.stuck_since_s > settings.stuck_s:
             why.append(f"{name} does not acknowledge: no longer in-sync")
-        elif peer is not None and not peer.alive:
+        elif peer is not None and not peer.alive and now_s - memory.hung_s > settings.hang_s:
             why.append(f"{name} says that its mysqld is down: no longer in-sync")
         elif peer is not None and peer.incarnation != lease.incarnations.get(name):
             why.append(f"{name} was restarted: no longer in-sync")
@@ -458,11 +517,14 @@ def _feed(look: _Look) -> None:
 
 def _follow(look: _Look, lease: Lease, *, may_take: bool) -> str:
     server = look.server
-    together = may_take and lease.mode == SPREAD and _may_write_too(look, lease)
+    together = may_take and lease.mode == SPREAD and not look.seen.leaving and _may_write_too(look, lease)
     if server.open and not together:
         look.reasons.append(f"{lease.holder or 'nobody'} holds the lease")
         look.sql(Close(f"{lease.holder or 'nobody'} holds the lease"))
         return "closed"
+    if server.offline:
+        look.reasons.append("offline_mode was left on")
+        look.sql(Close("offline_mode was left on"))
     if server.semi_source and not together:
         look.sql(SemiSource(on=False))
     if server.semi_replica != may_take:
@@ -514,7 +576,7 @@ def _take(look: _Look, lease: Lease) -> None:
     if me not in in_sync:
         look.reasons.append(f"not in-sync ({', '.join(in_sync)}): may not take the free lease")
         return
-    if not look.up or look.seen.terminating or now_s - lease.asked_s > settings.fence_s:
+    if not look.up or look.seen.terminating or look.seen.leaving or now_s - lease.asked_s > settings.fence_s:
         return
     free_since_s = look.memory.lease_changed_s + (settings.lease_s if lease.holder else 0.0)
     if server.answered_s < free_since_s:
@@ -529,14 +591,15 @@ def _take(look: _Look, lease: Lease) -> None:
     if wait:
         look.reasons.append(wait)
         return
-    look.put("take", lease, me, (me,), {me: server.incarnation}, me)
+    look.put("take", lease, me, (me,), {me: server.incarnation}, lease.last_writer)
 
 
 def _why_wait(look: _Look, lease: Lease) -> str:
     """Why a named pet does not take the free lease now; "" when it does."""
     settings, memory, now_s = look.settings, look.memory, look.now_s
     me = settings.me
-    others = [name for name in lease.in_sync or () if name != me]
+    # The last writer as well: who took the lease after it and did not come to open may be the only member by now.
+    others = sorted({*(lease.in_sync or ()), lease.last_writer} - {me, ""})
     if not others:
         return ""
     last = lease.last_writer == me

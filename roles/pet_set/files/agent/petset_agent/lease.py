@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ class LeaseApi:
         except urllib.error.HTTPError as error:
             error.close()
             raise
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             raise Unreachable(f"{type(error).__name__}: {error}"[:200]) from None
 
     def _context(self) -> ssl.SSLContext:

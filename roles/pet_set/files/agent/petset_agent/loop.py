@@ -11,8 +11,9 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,20 @@ LOOK_EVERY_S = 0.4
 READ_EVERY_S = 0.4
 ASK_EVERY_S = 0.4
 ASK_LIMIT_S = 0.7
+# An address may be anybody's by now, who answers whatever he likes.
+NO_ANSWER = (OSError, ValueError, KeyError, TypeError, AttributeError, HTTPException)
 
 
 def _age(now_s: float, then_s: float) -> float | None:
     return round(now_s - then_s, 3) if then_s != NEVER else None
+
+
+def _answered(said: Mapping[str, Any], asked_s: float) -> float:
+    """When the mysqld of an agent last answered it, at the latest what its words prove. An older agent has only yes."""
+    if "answered_s_ago" not in said:
+        return asked_s if said["alive"] else NEVER
+    ago_s = said["answered_s_ago"]
+    return NEVER if ago_s is None else asked_s - float(ago_s) - float(said["age_s"] or 0.0)
 
 
 def say(text: str) -> None:
@@ -186,6 +197,8 @@ class LeaseWorker:
         started_s = time.monotonic()
         lease: Lease | None = None
         try:
+            if self._object is None:
+                raise Outdated("the lease was deleted")
             lease, self._object = self._api.write(self._object, put)
             self.failure = ""
         except (Outdated, Unreachable) as error:
@@ -233,7 +246,7 @@ class PeerAsker:
             asked_s = time.monotonic()
             if self._pledge.is_set():
                 self._ask_pledge()
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            with contextlib.suppress(*NO_ANSWER):
                 self._take(self._get("/status"), asked_s)
             left_s = max(0.05, ASK_EVERY_S - (time.monotonic() - asked_s))
             if self._pledge.is_set():
@@ -247,7 +260,7 @@ class PeerAsker:
 
     def _ask_pledge(self) -> None:
         asked_s = time.monotonic()
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(*NO_ANSWER):
             if self._get(f"/pledge?to={self._namespace}/{self._me}")["pledged"] is True:
                 with self._lock:
                     self._raw = replace(self._raw, peer=replace(self._raw.peer, pledged_s=asked_s))
@@ -265,9 +278,10 @@ class PeerAsker:
                     asked_s=asked_s,
                     alive=bool(said["alive"]),
                     incarnation=str(said["incarnation"]),
-                    open=not said["super_read_only"],
+                    open=not said.get("read_only", said["super_read_only"]),
                     source=str(said["receives_from"]),
                     semi_replica=bool(said["semi_sync_acknowledges"]),
+                    answered_s=_answered(said, asked_s),
                 ),
                 str(said["server_uuid"]),
                 str(said["gtid_executed"]),
@@ -298,6 +312,8 @@ class Agent:
         self._deciding = threading.Lock()
         self._view = View()
         self._told = self._news = ""
+        # Made by stop.sh, and taken away by the next start.sh.
+        self._leaving = Path(config.socket_path).parent / "leaving"
         self.terminating = False
         self._server = AgentServer(config.port, lambda: self._view, config.host, self.pledge)
 
@@ -355,8 +371,10 @@ class Agent:
             lease_busy=lease_busy,
             sql_busy=sql_busy,
             peers=look.peers,
+            heard=tuple(one.state().peer for one in self._askers),
             marker=self._marker.state,
             terminating=self.terminating,
+            leaving=self._leaving.exists(),
         )
         now_s = time.monotonic()
         decision = decide(self._config.settings, seen, self._memory, now_s)
@@ -380,6 +398,7 @@ class Agent:
         reasons = tuple(one for one in (*decision.reasons, look.error, self._sql.failure, self._lease.failure) if one)
         status = {
             "super_read_only": True,
+            "read_only": True,
             "semi_sync_acknowledges": False,
             "server_uuid": "",
             "channels": [],
@@ -391,6 +410,7 @@ class Agent:
             # False: just started, the server may be well all the same.
             "looked": bool(look.facts or look.error),
             "alive": now_s < healthy_until_s,
+            "answered_s_ago": _age(now_s, server.answered_s),
             "incarnation": server.incarnation,
             "gtid_executed": server.executed,
             "gtid_received": server.received,
@@ -439,6 +459,7 @@ class Agent:
             status,
             metrics,
             settings.fence_s,
+            left=seen.leaving and (not server.open or now_s >= healthy_until_s),
         )
         news = [one.purpose for one in decision.actions if isinstance(one, PutLease) and one.purpose != "renew"]
         news += [str(one) for one in decision.actions if not isinstance(one, PutLease | Marker)]

@@ -77,7 +77,8 @@ class Server:
     ``applied``     all that was received is executed
     ``clients``     semi-sync replicas that are connected; ``waiting``: sessions that wait for an acknowledgement;
     ``acks``        commits acknowledged so far
-    ``waits_forever`` semi-sync, when on, has no time-out after which commits go on alone
+    ``offline``     only administrators may connect: closing was interrupted half-way
+    ``waits_forever`` semi-sync, when on, never lets commits go on alone: neither after a time-out nor without a replica
     ``incarnation`` another one after each start of mysqld
     """
 
@@ -85,6 +86,7 @@ class Server:
     dead: bool = True
     incarnation: str = ""
     open: bool = False
+    offline: bool = False
     executed: str = ""
     received: str = ""
     applied: bool = False
@@ -99,7 +101,8 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another pet as its agent tells. ``asked_s``: start of the last question that was answered.
+    """Another pet as its agent tells. ``asked_s``: start of the last question that was answered; ``answered_s``: when
+    its mysqld last answered its agent, as far as that question tells.
 
     ``source``      the pet that it is connected to and reads from now, "" when it is not
     ``covers``      it holds (received or executed) all that this pet had executed at ``covers_as_of_s``, a few looks
@@ -120,6 +123,7 @@ class Peer:
     covers_as_of_s: float = NEVER
     covered: bool = False
     pledged_s: float = NEVER
+    answered_s: float = NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ class Lease:
     """The record in the API as last read or written. ``in_sync`` is None when no ring was set up yet.
 
     ``incarnations``: for which start of its mysqld a pet is named in ``in_sync``. ``last_writer``: the pet that opened
-    last; whatever was acknowledged is in its binary log.
+    last, not one that took the lease and has not opened yet; whatever was acknowledged is in its binary log.
     """
 
     exists: bool = False
@@ -159,7 +163,11 @@ class MarkerState:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """All that is known at one moment. ``lease`` is None until the API has answered once."""
+    """All that is known at one moment. ``lease`` is None until the API has answered once.
+
+    ``peers`` were compared with the own server at its last look; ``heard`` is what their agents told since, also while
+    the own server hangs, without that comparison. ``leaving``: mysqld is about to be stopped (stop.sh waits for that).
+    """
 
     server: Server = Server()
     lease: Lease | None = None
@@ -167,8 +175,10 @@ class Observation:
     lease_busy: bool = False
     sql_busy: bool = False
     peers: tuple[Peer, ...] = ()
+    heard: tuple[Peer, ...] = ()
     marker: MarkerState = MarkerState()
     terminating: bool = False
+    leaving: bool = False
 
 
 # --- actions ----------------------------------------------------------------------------------------------------------

@@ -146,6 +146,7 @@ class Database:
             " @@global.offline_mode AS offline_mode, @@global.gtid_executed AS executed, @@server_uuid AS uuid,"
             " @@version AS version, @@global.rpl_semi_sync_source_enabled AS semi_source,"
             " @@global.rpl_semi_sync_source_timeout AS semi_timeout,"
+            " @@global.rpl_semi_sync_source_wait_no_replica AS semi_no_replica,"
             " @@global.rpl_semi_sync_replica_enabled AS semi_replica"
         )[0]
         status = {
@@ -164,12 +165,15 @@ class Database:
             answered_s=started_s,
             dead=False,
             incarnation=f"{uuid[:8]}-{self.incarnation}",
-            open=not (row["super_read_only"] or row["read_only"]),
+            # While SET GLOBAL super_read_only waits for a commit, that variable says ON already, and OFF again when the
+            # wait is given up; read_only tells the truth.
+            open=not row["read_only"],
+            offline=bool(row["offline_mode"]),
             executed=executed,
             received=received,
             applied=applied,
             semi_source=bool(row["semi_source"]),
-            waits_forever=int(row["semi_timeout"]) >= FOREVER_MS,
+            waits_forever=int(row["semi_timeout"]) >= FOREVER_MS and bool(row["semi_no_replica"]),
             semi_replica=bool(row["semi_replica"]),
             clients=int(status.get("source_clients", 0)),
             waiting=int(status.get("source_wait_sessions", 0)),
@@ -240,6 +244,8 @@ class Database:
             case SemiSource():
                 if action.on:
                     self._query("SET GLOBAL rpl_semi_sync_source_wait_for_replica_count = 1")
+                    # Otherwise MySQL goes on alone at once when the last replica's connection ends.
+                    self._query("SET GLOBAL rpl_semi_sync_source_wait_no_replica = ON")
                     self._query("SET GLOBAL rpl_semi_sync_source_timeout = %s", (action.timeout_ms,))
                 self._query("SET GLOBAL rpl_semi_sync_source_enabled = %s", (int(action.on),))
             case SemiReplica():
@@ -265,6 +271,8 @@ class Database:
             else:
                 self._kill(self._clients())
                 self._query("SET GLOBAL rpl_semi_sync_source_enabled = OFF")
+                # An attempt before this one may have ended half-way.
+                self._query("SET GLOBAL offline_mode = OFF")
                 return
         self._query("SET GLOBAL offline_mode = ON")
         self._kill(self._clients())

@@ -27,6 +27,8 @@ class View:
     status: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     stale_s: float = 2.0
+    left: bool = False
+    """Whether mysqld may be stopped: nobody is told anything any more that only this pet has."""
 
 
 def answer(view: View, path: str, now_s: float) -> tuple[int, str, str]:
@@ -39,6 +41,8 @@ def answer(view: View, path: str, now_s: float) -> tuple[int, str, str]:
     current = now_s - view.decided_s <= view.stale_s
     if path == "/livez":
         return 200 if current else 503, "text/plain; charset=utf-8", "ok\n" if current else "the loop hangs\n"
+    if path == "/left":
+        return (200, "text/plain; charset=utf-8", "yes\n") if view.left else (503, "text/plain; charset=utf-8", "no\n")
     if path in until_s:
         good = current and now_s < until_s[path]
         why = "; ".join(view.reasons) or ("no" if current else "")

@@ -1,0 +1,28 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Before the pet's mysqld is told to stop (preStop): the agent closes it and hands the lease back. mysqld itself ends the
+# wait of commits that no other pet has acknowledged with OK when it stops, and clients that are still there hear it.
+# Nothing is lost if this takes too long: then it is as without it.
+
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "${0%/*}/lib.sh"
+
+limit=${PETSET_LEAVE_S:-15}
+
+# Only bash can open a connection. Without it the usual time has to do.
+has_left() {
+    # shellcheck disable=SC2016 # bash's to expand
+    bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" && printf "GET /left HTTP/1.0\r\n\r\n" >&3 &&
+        read -r -t 1 -u 3 _ status _ && [ "$status" = 200 ]' - "${PETSET_AGENT_PORT:-8008}" 2>/dev/null
+}
+
+: >"$run/leaving"
+if ! command -v bash >/dev/null 2>&1; then
+    sleep 3
+    exit 0
+fi
+end=$(($(date +%s) + limit))
+until has_left; do
+    [ "$(date +%s)" -lt "$end" ] || exit 0
+    sleep 0.1
+done
