@@ -75,6 +75,11 @@ def parse_spec(options: Options) -> PetSetSpec:
     domain = parse_dns_subdomain("cluster_domain", options["cluster_domain"])
     _check_names(name, namespace, replicas, service, template, domain)
     strategy = options["update_strategy"]
+    agent = _agent(options["agent"] or {}, options["agent_files"])
+    masters = _in_range("masters", options["masters"], 1, 65535)
+    if agent is not None and masters > 2:
+        # A commit waits for one acknowledgement, and in a circle of three the one that gives it may not take over.
+        raise InvalidInput("masters", masters, "agents move the writer between two pets", "1 or 2; or agent.enabled: false")
     return PetSetSpec(
         name=name,
         namespace=namespace,
@@ -101,7 +106,7 @@ def parse_spec(options: Options) -> PetSetSpec:
         strategy=strategy,
         partition=_partition(options["partition"], strategy, replicas),
         min_ready_s=_in_range("min_ready", options["min_ready"], 0, 86400),
-        masters=_in_range("masters", options["masters"], 1, 65535),
+        masters=masters,
         server_id_base=_in_range("server_id_base", options["server_id_base"], 1, MAX_SERVER_ID - MAX_ORDINAL),
         durability=options["durability"],
         user_config=render_user_config(
@@ -120,7 +125,7 @@ def parse_spec(options: Options) -> PetSetSpec:
         else "",
         create_namespace=options["create_namespace"],
         namespace_labels=parse_labels("namespace_labels", texts("namespace_labels", options["namespace_labels"])),
-        agent=_agent(options["agent"] or {}, options["agent_files"]),
+        agent=agent,
     )
 
 

@@ -126,7 +126,10 @@ def _check_class(wanted: VolumeSet, snapshot: Snapshot, found: Findings) -> None
         return
     subject = f"StorageClass {wanted.storage_class}"
     if snapshot.classes is None:
-        found.warnings.append(f"{subject} could not be checked: no permission to list storageclasses")
+        found.warnings.append(
+            f"{subject} could not be checked, also not whether it deletes the data with the claim:"
+            " no permission to get storageclasses"
+        )
         return
     known = snapshot.classes.get(wanted.storage_class)
     if known is None:

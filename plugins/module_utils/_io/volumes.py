@@ -365,9 +365,12 @@ def _namespace(client: KubeClient, name: str) -> str:
 
 
 def _with_class(client: KubeClient, wanted: VolumeSet, snapshot: Snapshot) -> Snapshot:
-    listed = _or_none(lambda: client.list(STORAGE_CLASS))
-    if listed is None:
+    # The one class first: whoever may look at it need not be allowed to list them all.
+    try:
+        found = client.get(STORAGE_CLASS, wanted.storage_class)
+    except errors.Forbidden:
         return snapshot
+    listed = [found] if found is not None else _or_none(lambda: client.list(STORAGE_CLASS)) or []
     classes = {one.name: one for one in map(parse_class, listed)}
     snapshot = replace(snapshot, classes=classes)
     known = classes.get(wanted.storage_class)

@@ -27,6 +27,8 @@ INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {
         },
         [],
     ),
+    # As -e replicas=3 and an AWX survey give them.
+    "texts": ({"nfs_exports_managed": "false", "nfs_exports_server": "nfs", "nfs_exports_replicas": "3"}, []),
     "relative": ({"nfs_exports_path": "srv/{ordinal}"}, ["nfs_exports_path", '"srv/{ordinal}"', "absolute"]),
     "one-for-all": ({"nfs_exports_path": "/srv/x"}, ["nfs_exports_path", '"/srv/x"', "{ordinal}"]),
     "no-pets": ({"nfs_exports_replicas": 0}, ["nfs_exports_replicas: 0", "at least one"]),
@@ -86,6 +88,7 @@ def test_exports_of_the_pets(results: dict[str, dict[str, Any]]) -> None:
         ("/srv/petset/default/mysql/1", "default/mysql/1"),
     ]
     assert (pets[0]["owner"], pets[0]["group"], pets[0]["mode"], pets[0]["create"]) == ("999", "999", "0750", True)
+    assert [pet["path"] for pet in results["texts"]["pets"]] == [f"/srv/petset/default/mysql/{n}" for n in range(3)]
     assert [(pet["path"], pet["fsid_seed"]) for pet in results["ordinals"]["pets"]] == [
         ("/data/m-4", "default/m/4"),
         ("/data/m-1", "default/m/1"),

@@ -657,8 +657,16 @@ def test_a_provisioner_that_is_no_csi_driver_is_warned_about(cluster: FakeCluste
     assert any("rancher.io/local-path" in one for one in result["warnings"])
 
 
-def test_a_class_that_may_not_be_read_is_warned_about_and_the_event_decides(cluster: FakeCluster) -> None:
+def test_the_rights_to_look_at_one_class_are_enough_to_refuse_it(cluster: FakeCluster) -> None:
+    """The rights that petset_access makes: with them a class that deletes the data was only warned about."""
+    cluster.add(storage_class(reclaimPolicy="Delete"))
+    cluster.add(csi_driver())
     cluster.deny("list", kinds.STORAGE_CLASS)
+    assert "reclaim policy is Delete" in refused(cluster, is_dynamic=True)
+
+
+def test_a_class_that_may_not_be_read_is_warned_about_and_the_event_decides(cluster: FakeCluster) -> None:
+    cluster.deny("get", kinds.STORAGE_CLASS)
     for ordinal in (0, 1):
         cluster.add(
             {

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Variables come as texts from -e and from AWX surveys, and facts of an earlier job as extra variables."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.roles.plays import run_play
+from tools.common import ROOT
+
+ROLES = ROOT / "roles"
+ADDRESSES = """
+- hosts: with
+  gather_facts: false
+  tasks:
+    - ansible.builtin.debug:
+        msg: "{{ clients | to_json }}"
+      vars:
+        petset_nfs_clients: []
+        clients: EXPRESSION
+"""
+
+
+def tasks_of(node: Any) -> Iterator[dict[str, Any]]:
+    for task in node or ():
+        yield task
+        for word in ("block", "rescue", "always"):
+            yield from tasks_of(task.get(word))
+
+
+def all_tasks() -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in sorted(ROLES.glob("*/tasks/*.yml")):
+        for task in tasks_of(yaml.safe_load(path.read_text())):
+            yield path.relative_to(ROLES), task
+
+
+def booleans() -> set[str]:
+    found = set()
+    for path in ROLES.glob("*/meta/argument_specs.yml"):
+        for entry in yaml.safe_load(path.read_text())["argument_specs"].values():
+            found |= {name for name, one in entry.get("options", {}).items() if one["type"] == "bool"}
+    return found
+
+
+def test_a_boolean_is_never_a_condition_as_it_came() -> None:
+    """ "false" is true below ansible-core 2.19 and an error above."""
+    names = booleans()
+    assert len(names) > 10
+    bare = []
+    for path, task in all_tasks():
+        given = task.get("when", [])
+        for condition in given if isinstance(given, list) else [given]:
+            for name in re.findall(r"(?:^|\b(?:not|and|or) |\()(\w+)(?=$| and | or |\))", str(condition)):
+                if name in names:
+                    bare.append(f"{path}: {task.get('name')}: {condition}")
+    assert not bare
+
+
+def test_nothing_that_is_handed_on_is_read_back() -> None:
+    """AWX gives what set_stats hands on to later jobs as extra variables, which win over facts of the same name."""
+    handed, facts = set(), set()
+    for _path, task in all_tasks():
+        handed |= set(task.get("ansible.builtin.set_stats", {}).get("data", {}))
+        facts |= set(task.get("ansible.builtin.set_fact", {}))
+        facts |= {task["register"]} if "register" in task else set()
+    assert handed
+    assert not handed & facts
+
+
+@pytest.mark.slow
+def test_a_node_without_ansible_host_is_known_by_its_name(tmp_path: Path) -> None:
+    spec = importlib.util.find_spec("ansible_collections.stateful.petset")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    collections = Path(spec.submodule_search_locations[0]).parents[2]
+    (task,) = yaml.safe_load((ROLES / "petset/tasks/exports.yml").read_text())
+    play = ADDRESSES.replace("EXPRESSION", json.dumps(task["vars"]["nfs_exports_clients"].replace("kube_nodes", "all")))
+    hosts: dict[str, dict[str, Any]] = {"with": {"ansible_host": "192.0.2.1"}, "without": {}}
+    _output, shown = run_play(tmp_path, collections, play, hosts)
+    assert [json.loads(message) for _host, message in shown] == [["192.0.2.1", "without"]]
