@@ -6,17 +6,18 @@
 A module is thin::
 
     def main() -> None:
-        module = AnsibleModule(argument_spec=kube_argument_spec(set=dict(type="str")), supports_check_mode=True)
+        module = KubeModule(argument_spec=kube_argument_spec(set=dict(type="str")), supports_check_mode=True)
         run_module(module, lambda client, partial: run(module, client, partial), lambda: parse(module.params))
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, NoReturn, Protocol
 
-from ansible.module_utils.basic import missing_required_lib
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ._core.errors import PetsetError
 from ._core.kubeconfig import resolve_settings
@@ -40,6 +41,7 @@ except ImportError:  # before ansible-core 2.22
     _register_secret = None
 
 _missing_library: Callable[[str], str] = missing_required_lib
+_SECRET_NAME = re.compile("SECRET|TOKEN|PASSW|KEY|CREDENTIAL", re.IGNORECASE)
 PROGRESS_VARIABLE = "STATEFUL_PETSET_PROGRESS"
 
 KUBE_ARG_SPEC: dict[str, dict[str, Any]] = {
@@ -104,6 +106,18 @@ class Module(Protocol):
         """Run a program."""
 
 
+class KubeModule(AnsibleModule):  # type: ignore[misc, unused-ignore]
+    """An AnsibleModule that keeps the secrets of a kubeconfig given as a mapping even out of its first line in the log.
+
+    No option of the argument spec can say so: as ``no_log`` the path of a file would be hidden as well.
+    """
+
+    def _log_invocation(self) -> None:
+        module: Any = self
+        mask_kubeconfig(module)
+        super()._log_invocation()  # type: ignore[no-untyped-call]
+
+
 def kube_argument_spec(*, wait: bool = False, **options: Mapping[str, Any]) -> dict[str, Any]:
     """The argument spec of a module: its own options and the shared ones."""
     shared = {**KUBE_ARG_SPEC, **(WAIT_ARG_SPEC if wait else {})}
@@ -118,6 +132,14 @@ def mask_secret(module: Module, secret: str) -> None:
         _register_secret(secret)
     else:
         module.no_log_values.add(secret)
+
+
+def mask_kubeconfig(module: Module) -> None:
+    """The secrets in the option ``kubeconfig``, when it is the content and not a path."""
+    given = module.params.get("kubeconfig")
+    if isinstance(given, Mapping):
+        for secret in _secrets_of(given):
+            mask_secret(module, secret)
 
 
 def require_client(module: Module) -> None:
@@ -142,14 +164,11 @@ def kube_client(module: Module, *, retry: RetryPolicy | None = None, clock: Cloc
     BadConnectionSettings: see ``find_connection``.
     """
     require_client(module)
+    mask_kubeconfig(module)
     settings = resolve_settings(module.params, os.environ)
     for option in ("api_key", "password"):
         if option in settings:
             mask_secret(module, str(settings[option].value))
-    kubeconfig = settings.get("kubeconfig")
-    if kubeconfig is not None and isinstance(kubeconfig.value, Mapping):
-        for secret in _secrets_of(kubeconfig.value):
-            mask_secret(module, secret)
     connection = find_connection(settings, os.environ)
     transport = HttpTransport(
         connection,
@@ -196,6 +215,7 @@ def run_module(
 
     ``check`` looks at the options first, so that bad input is told before anything is connected to.
     """
+    mask_kubeconfig(module)
     try:
         if check is not None:
             check()
@@ -246,9 +266,17 @@ def _run_command(module: Module, args: Sequence[str], env: Mapping[str, str]) ->
 
 
 def _secrets_of(kubeconfig: Mapping[str, Any]) -> list[str]:
-    """Tokens, passwords and keys in a kubeconfig that was given as a mapping."""
+    """Tokens, passwords and keys in a kubeconfig that was given as a mapping, those for its credential program too."""
     found: list[str] = []
     for entry in kubeconfig.get("users") or ():
         user = (entry.get("user") if isinstance(entry, Mapping) else None) or {}
         found += [str(user[key]) for key in ("token", "password", "client-key-data") if user.get(key)]
+        program = user.get("exec")
+        for one in (program.get("env") if isinstance(program, Mapping) else None) or ():
+            # A short or harmless value, such as a profile's name, would be hidden wherever it stands.
+            name, value = (
+                (str(one.get(key) or "") for key in ("name", "value")) if isinstance(one, Mapping) else ("", "")
+            )
+            if len(value) >= 8 and _SECRET_NAME.search(name):
+                found.append(value)
     return found

@@ -251,8 +251,7 @@ error:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.stateful.petset.plugins.module_utils._module import kube_argument_spec, run_module
+from ansible_collections.stateful.petset.plugins.module_utils._module import KubeModule, kube_argument_spec, run_module
 from ansible_collections.stateful.petset.plugins.module_utils._ring import parse_wish, run_mysql_ring
 
 
@@ -274,7 +273,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def main() -> None:
-    module: Any = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)  # type: ignore[no-untyped-call]
+    module: Any = KubeModule(argument_spec=argument_spec(), supports_check_mode=True)  # type: ignore[no-untyped-call]
     run_module(
         module, lambda client, partial: run_mysql_ring(module, client, partial), lambda: parse_wish(module.params)
     )

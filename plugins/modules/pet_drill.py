@@ -318,9 +318,8 @@ api:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.stateful.petset.plugins.module_utils._drill import parse_drill_wish, run_pet_drill
-from ansible_collections.stateful.petset.plugins.module_utils._module import kube_argument_spec, run_module
+from ansible_collections.stateful.petset.plugins.module_utils._module import KubeModule, kube_argument_spec, run_module
 
 KINDS = ["pod_delete", "mysqld_kill", "container_kill", "both_pets", "node_power_off", "nfs_restart"]
 
@@ -355,7 +354,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def main() -> None:
-    module: Any = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)  # type: ignore[no-untyped-call]
+    module: Any = KubeModule(argument_spec=argument_spec(), supports_check_mode=True)  # type: ignore[no-untyped-call]
     run_module(
         module,
         lambda client, partial: run_pet_drill(module, client, partial),

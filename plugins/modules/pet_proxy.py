@@ -326,8 +326,7 @@ error:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.stateful.petset.plugins.module_utils._module import kube_argument_spec, run_module
+from ansible_collections.stateful.petset.plugins.module_utils._module import KubeModule, kube_argument_spec, run_module
 from ansible_collections.stateful.petset.plugins.module_utils._proxy import run_pet_proxy
 
 
@@ -407,7 +406,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def main() -> None:
-    module: Any = AnsibleModule(  # type: ignore[no-untyped-call]
+    module: Any = KubeModule(  # type: ignore[no-untyped-call]
         argument_spec=argument_spec(), supports_check_mode=True
     )
     run_module(module, lambda client, partial: run_pet_proxy(module, client, partial))

@@ -153,8 +153,7 @@ api:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.stateful.petset.plugins.module_utils._module import kube_argument_spec, run_module
+from ansible_collections.stateful.petset.plugins.module_utils._module import KubeModule, kube_argument_spec, run_module
 from ansible_collections.stateful.petset.plugins.module_utils._proxy import run_pet_proxy_info
 
 
@@ -167,7 +166,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def main() -> None:
-    module: Any = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)  # type: ignore[no-untyped-call]
+    module: Any = KubeModule(argument_spec=argument_spec(), supports_check_mode=True)  # type: ignore[no-untyped-call]
     run_module(module, lambda client, partial: run_pet_proxy_info(module, client, partial))
 
 

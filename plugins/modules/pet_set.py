@@ -438,8 +438,7 @@ error:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.stateful.petset.plugins.module_utils._module import kube_argument_spec, run_module
+from ansible_collections.stateful.petset.plugins.module_utils._module import KubeModule, kube_argument_spec, run_module
 from ansible_collections.stateful.petset.plugins.module_utils._pet_set import run_pet_set
 
 
@@ -550,7 +549,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def main() -> None:
-    module: Any = AnsibleModule(  # type: ignore[no-untyped-call]
+    module: Any = KubeModule(  # type: ignore[no-untyped-call]
         argument_spec=argument_spec(),
         required_if=[("state", "present", ["image", "boot_files"])],
         supports_check_mode=True,

@@ -202,8 +202,7 @@ api:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.stateful.petset.plugins.module_utils._module import kube_argument_spec, run_module
+from ansible_collections.stateful.petset.plugins.module_utils._module import KubeModule, kube_argument_spec, run_module
 from ansible_collections.stateful.petset.plugins.module_utils._pet_set import run_pet_set_info
 
 
@@ -219,7 +218,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def main() -> None:
-    module: Any = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)  # type: ignore[no-untyped-call]
+    module: Any = KubeModule(argument_spec=argument_spec(), supports_check_mode=True)  # type: ignore[no-untyped-call]
     run_module(module, lambda client, partial: run_pet_set_info(module, client, partial))
 
 

@@ -304,7 +304,6 @@ wanted_objects:
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.stateful.petset.plugins.module_utils._core.volumes import (
     ACCESS_MODES,
     DEFAULT_CLAIM_TEMPLATE,
@@ -315,6 +314,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.volumes impo
 from ansible_collections.stateful.petset.plugins.module_utils._io.kube import KubeClient
 from ansible_collections.stateful.petset.plugins.module_utils._io.volumes import Options, run_absent, run_present
 from ansible_collections.stateful.petset.plugins.module_utils._module import (
+    KubeModule,
     Module,
     kube_argument_spec,
     progress_of,
@@ -383,7 +383,7 @@ def run(module: Module, client: KubeClient, partial: MutableMapping[str, Any]) -
 
 
 def main() -> None:
-    module: Any = AnsibleModule(  # type: ignore[no-untyped-call]
+    module: Any = KubeModule(  # type: ignore[no-untyped-call]
         argument_spec=argument_spec(),
         mutually_exclusive=[("replicas", "ordinals")],
         required_one_of=[("replicas", "ordinals")],

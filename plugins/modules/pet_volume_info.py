@@ -115,11 +115,10 @@ requests:
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.stateful.petset.plugins.module_utils._core.names import parse_dns_label, parse_set_name
 from ansible_collections.stateful.petset.plugins.module_utils._core.volumes import DEFAULT_CLAIM_TEMPLATE
 from ansible_collections.stateful.petset.plugins.module_utils._io.volumes import find_pets
-from ansible_collections.stateful.petset.plugins.module_utils._module import kube_argument_spec, run_module
+from ansible_collections.stateful.petset.plugins.module_utils._module import KubeModule, kube_argument_spec, run_module
 
 
 def argument_spec() -> dict[str, Any]:
@@ -139,7 +138,7 @@ def parse(params: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def main() -> None:
-    module: Any = AnsibleModule(  # type: ignore[no-untyped-call]
+    module: Any = KubeModule(  # type: ignore[no-untyped-call]
         argument_spec=argument_spec(), supports_check_mode=True
     )
     run_module(

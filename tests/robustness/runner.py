@@ -103,6 +103,15 @@ class Runner:
             time.sleep(1)
         return True
 
+    def wait_until_in_sync(self, limit_s: float) -> bool:
+        """Until any pet may take over."""
+        deadline = time.monotonic() + limit_s
+        while not self.world.is_in_sync():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(1)
+        return True
+
     # -- one run -----------------------------------------------------------------------------------------------------
 
     def run(self, scenario: Scenario) -> Run:
@@ -133,8 +142,9 @@ class Runner:
         pick = Pick(self.world.place.pets)
         clients: subprocess.Popen[str] | None = None
         try:
-            if not self.wait_until_ready(READY_LIMIT_S):
-                raise NotHealthy("not every pet is Ready before the fault")
+            # A set that still recovers from the fault before has two at once.
+            if not self.wait_until_ready(READY_LIMIT_S) or not self.wait_until_in_sync(READY_LIMIT_S):
+                raise NotHealthy("not every pet is Ready and in-sync before the fault")
             self.world.client("setup", {**settings, "limit_s": 60}, limit_s=120)
             clients = self.world.start(*self.world.client_argv("workload"))
             if clients.stdin is None:

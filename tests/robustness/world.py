@@ -210,6 +210,12 @@ class World:
             c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions") or []
         )
 
+    def is_in_sync(self) -> bool:
+        """Whether every pet holds all acknowledged writes by the Lease, so that any of them may take over."""
+        lease = self.get("lease", self.place.set_name)
+        named = ((lease or {}).get("metadata", {}).get("annotations") or {}).get("stateful.petset/in-sync", "")
+        return set(named.split(",")) == set(self.place.pets)
+
     def mysqld_pid(self, pet: str, pod_uid: str, node: str) -> str:
         """The pid of the pet's mysqld as the node sees it; empty if it does not run."""
         marks = f"{pod_uid}|{pod_uid.replace('-', '_')}"

@@ -79,7 +79,9 @@ def parse_spec(options: Options) -> PetSetSpec:
     masters = _in_range("masters", options["masters"], 1, 65535)
     if agent is not None and masters > 2:
         # A commit waits for one acknowledgement, and in a circle of three the one that gives it may not take over.
-        raise InvalidInput("masters", masters, "agents move the writer between two pets", "1 or 2; or agent.enabled: false")
+        raise InvalidInput(
+            "masters", masters, "agents move the writer between two pets", "1 or 2; or agent.enabled: false"
+        )
     return PetSetSpec(
         name=name,
         namespace=namespace,

@@ -90,6 +90,9 @@ class FakeWorld:
     def is_ready(self, pet: str) -> bool:
         return self.ready
 
+    def is_in_sync(self) -> bool:
+        return self.ready
+
     def client_argv(self, command: str) -> list[str]:
         return [command]
 

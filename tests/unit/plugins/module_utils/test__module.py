@@ -110,6 +110,31 @@ def test_rp_ans_03_secrets_from_variables_and_mappings_are_masked(monkeypatch: p
     assert module.no_log_values == {"t0ken", "in-config", "a2V5"}
 
 
+def test_secrets_of_a_kubeconfig_are_masked_before_the_first_line_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AnsibleModule logs its arguments while it is made, before any code of a module runs."""
+    seen: list[set[str]] = []
+    monkeypatch.setattr(_module, "_register_secret", None)
+    monkeypatch.setattr(_module.AnsibleModule, "_log_invocation", lambda self: seen.append(set(self.no_log_values)))
+    env = [{"name": "AWS_SECRET_ACCESS_KEY", "value": "wJalrXUtnFEMI"}, {"name": "AWS_PROFILE", "value": "default-one"}]
+    module = _module.KubeModule.__new__(_module.KubeModule)
+    module.no_log_values = set()
+    module.params = {"kubeconfig": {"users": [{"user": {"token": "t0ken", "exec": {"env": env}}}]}}
+    module._log_invocation()
+    assert seen == [{"t0ken", "wJalrXUtnFEMI"}]
+
+
+def test_bad_input_does_not_show_the_secrets_of_a_kubeconfig(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_module, "_register_secret", None)
+    module = FakeModule(kubeconfig={"users": [{"user": {"token": "t0ken"}}]})
+
+    def parse() -> int:
+        raise InvalidInput("capacity", "1GB", "no", "Gi")
+
+    with pytest.raises(Exit):
+        _module.run_module(module, lambda client, partial: {}, parse)
+    assert module.no_log_values == {"t0ken"}
+
+
 def test_secrets_are_registered_where_core_has_a_register(monkeypatch: pytest.MonkeyPatch) -> None:
     registered: list[str] = []
     monkeypatch.setattr(_module, "_register_secret", registered.append)
