@@ -17,7 +17,6 @@ from ansible.module_utils.basic import missing_required_lib
 from ._core import kinds
 from ._core.diff import merge_patch, render_diff, render_yaml
 from ._core.errors import AlreadyExists, ApiError, Conflict, Forbidden, InvalidInput, NotFound
-from ._core.kinds import Kind as ObjectKind
 from ._core.kinds import ObjectRef
 from ._core.manifests import PetSetSpec, find_agent
 from ._core.names import parse_count, pet_name
@@ -137,16 +136,14 @@ class _Work:
 
 
 def observe_target(client: KubeClient, spec: PetSetSpec) -> Target:
-    """Three reads at the same time. NotFound: a Secret or a key of it is missing. InvalidInput: a password too long."""
-    wanted: tuple[tuple[ObjectKind, str], ...] = (
-        (kinds.STATEFUL_SET, spec.name),
-        (kinds.SECRET, spec.secret),
-        (kinds.SECRET, spec.tls_secret),
-    )
-    with ThreadPoolExecutor(len(wanted)) as pool:
-        live, passwords, tls = pool.map(lambda one: client.get(one[0], one[1], spec.namespace), wanted)
+    """Three reads. NotFound: a Secret or a key of it is missing. InvalidInput: a password too long."""
+    live = client.get(kinds.STATEFUL_SET, spec.name, spec.namespace)
     if live is None:
         return Target(None)
+    spec = with_secrets_of(spec, live)
+    with ThreadPoolExecutor(2) as pool:
+        names = (spec.secret, spec.tls_secret)
+        passwords, tls = pool.map(lambda name: client.get(kinds.SECRET, name, spec.namespace), names)
     admin, replication = (_value(passwords, spec.namespace, spec.secret, key) for key in (_ADMIN_KEY, SECRET_KEY))
     size = len(replication.encode())
     if size > MAX_PASSWORD_BYTES:
@@ -163,6 +160,17 @@ def observe_target(client: KubeClient, spec: PetSetSpec) -> Target:
         admin,
         replication,
         _value(tls, spec.namespace, spec.tls_secret, "ca.crt"),
+    )
+
+
+def with_secrets_of(spec: PetSetSpec, live: Mapping[str, Any]) -> PetSetSpec:
+    """The names of the Secrets that were not given, as the pods have them: the user's own may be called anything."""
+    pod = ((live.get("spec") or {}).get("template") or {}).get("spec") or {}
+    found = {one.get("name"): (one.get("secret") or {}).get("secretName") or "" for one in pod.get("volumes") or ()}
+    return replace(
+        spec,
+        secret_name=spec.secret_name or found.get("secret", ""),
+        tls_secret_name=spec.tls_secret_name or found.get("tls", ""),
     )
 
 

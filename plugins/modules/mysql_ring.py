@@ -61,10 +61,10 @@ options:
     type: int
     default: 10
   passwords_secret:
-    description: Name of the Secret with the passwords. C(<set>-secret) when it is not given.
+    description: Name of the Secret with the passwords. The one that the pods have when it is not given.
     type: str
   tls_secret:
-    description: Name of the Secret with the authority's certificate. C(<set>-tls) when it is not given.
+    description: Name of the Secret with the authority's certificate. The one that the pods have when it is not given.
     type: str
   state:
     description: Only V(present). Replication ends with the set.

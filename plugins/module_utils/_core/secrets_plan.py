@@ -13,6 +13,7 @@ from .errors import PetsetError, Refused
 from .kinds import ObjectRef
 from .manifests import PetSetSpec, render_secret
 from .ownership import MISSING, FieldChange, compare_fields, project
+from .pet_set_spec import APP_KEYS
 from .set_steps import HIDDEN, Action, Observed, Options, Step, uid_of
 
 Json = Any
@@ -80,6 +81,18 @@ def _plan_passwords(
             )
         ]
     generate = tuple(key for key in options.needed_keys if key not in have and key not in given)
+    late = sorted(key for key in {*generate, *given} if key in APP_KEYS and key not in have)
+    if live is not None and late and spec.known_pets:
+        # start.sh makes the account at a pet's first start, before there is any binary log.
+        return None, [
+            Refused(
+                str(ref),
+                f"app: its account would not be made, pets {', '.join(map(str, sorted(spec.known_pets)))} have data"
+                " already",
+                way_out="leave app out, and make database and user on the writer, with CREATE DATABASE, CREATE USER ..."
+                " REQUIRE SSL and GRANT: every pet gets them, also later ones",
+            )
+        ]
     if live is None and generate and spec.known_pets:
         # The data folders keep the passwords that they were made with; new ones would fit no account (rp-rec-06).
         return None, [

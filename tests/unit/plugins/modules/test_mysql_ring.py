@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ansible_collections.stateful.petset.plugins.module_utils import _module
 from ansible_collections.stateful.petset.plugins.module_utils._core import errors, kinds
+from ansible_collections.stateful.petset.plugins.module_utils._core.kinds import ObjectRef
 from ansible_collections.stateful.petset.plugins.module_utils._ring import run_mysql_ring, run_mysql_ring_info
 from ansible_collections.stateful.petset.plugins.modules import mysql_ring, mysql_ring_info
 from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock, FakeCluster
@@ -102,6 +103,25 @@ def test_a_first_run_ends_healthy_and_a_second_does_nothing() -> None:
     for text in (str(done), str(again), str(world.module.logged)):
         assert ADMIN not in text
         assert REPLICATION not in text
+
+
+def test_secrets_of_the_users_own_are_found_by_what_the_pods_have() -> None:
+    """status, recovery and drills have no variable for them."""
+    world = World()
+    client = world.cluster.client()
+    for kind in ("secret", "tls"):
+        made = client.get(kinds.SECRET, f"mysql-{kind}", "default")
+        client.delete(ObjectRef(kinds.SECRET, f"mysql-{kind}", "default"))
+        metadata = {"name": f"own-{kind}", "namespace": "default"}
+        world.cluster.add({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": made["data"]})
+    live = client.get(kinds.STATEFUL_SET, "mysql", "default")
+    volumes = [{"name": kind, "secret": {"secretName": f"own-{kind}"}} for kind in ("secret", "tls")]
+    live["spec"]["template"]["spec"]["volumes"] = volumes
+    client.replace(live)
+    assert world.run()["changed"]
+    assert world.run(info=True)["judgement"]["word"] == "healthy"
+    with pytest.raises(errors.NotFound, match="Secret default/other"):
+        world.run(passwords_secret="other")
 
 
 def test_killed_at_each_step_and_run_again() -> None:

@@ -21,6 +21,8 @@ SERVER = m.Server(
     answered_s=NOW - 0.1, dead=False, incarnation="a/1", applied=True, semi_replica=True, clients=1, channel=CHANNEL
 )
 OTHER = m.Peer(PEER, 1, NOW - 0.2, True, "b/1", False, ME, True, True, NOW - 0.3, True, answered_s=NOW - 0.3)
+BROKEN = replace(CHANNEL, io="off", applier=False, error_no=1062, error="Duplicate entry")
+LOCKED = replace(BROKEN, error_no=1205, error="Lock wait timeout exceeded")
 HANGS = replace(OTHER, alive=False, answered_s=NOW - 8.5)
 PLEDGED = replace(OTHER, pledged_s=NOW - 0.5)
 FREE = m.Lease(True, "7", "", (ME, PEER), INC, last_writer=PEER, asked_s=NOW - 0.1)
@@ -122,6 +124,18 @@ CASES: dict[str, tuple[Decision, list[str]]] = {
         [f"put give up - {ME},{PEER}"],
     ),
     "free, and the own mysqld is about to be stopped": (ask(leaving=True), []),
+    "opening, what was received cannot be applied: the last writer has everything as well": (
+        ask(replace(SERVER, applied=False, channel=BROKEN), replace(ALONE, last_writer=PEER), memory=HOLDS),
+        [f"put give up - {ME},{PEER}"],
+    ),
+    "opening, what was received could not be applied for a lock": (
+        ask(replace(SERVER, applied=False, channel=LOCKED), replace(ALONE, last_writer=PEER), memory=HOLDS),
+        ["StartChannel"],
+    ),
+    "opening, what was received cannot be applied, and it was the writer itself": (
+        ask(replace(SERVER, applied=False, channel=BROKEN), ALONE, memory=HOLDS),
+        [],
+    ),
     "writer, offline_mode was left on": (ask(replace(WRITER, offline=True), MINE, memory=HOLDS), ["Open"]),
     "writer, semi-sync would go on alone without a replica": (
         ask(replace(WRITER, waits_forever=False), MINE, memory=HOLDS),

@@ -47,6 +47,8 @@ from .model import (
 SPREAD_TIMEOUT_MS = 10_000
 # Between two attempts to hand the lease back. The first one is at once.
 _GIVE_UP_EVERY_S = 0.5
+# A lock that was waited for in vain, a deadlock: the same transaction comes through later.
+_TRANSIENT = (1205, 1213)
 # Commits that have waited this long may wait for a commit of our own, see _keep_members.
 _UNSTICK_S = 0.4
 
@@ -214,6 +216,9 @@ def pledge(settings: Settings, lease: Lease | None, memory: Memory, holder: str,
     over it does not open.
     """
     if lease is None or not holder or lease.holder != holder or holder == settings.me:
+        return None
+    if settings.ordinal >= settings.eligible_masters:
+        # It never takes the lease; who asks it has an old address of the pet that might.
         return None
     late = now_s - lease.asked_s > settings.read_late_s
     if not late and now_s - memory.read_late_s > settings.pledge_on_s:
@@ -404,6 +409,14 @@ def _open(look: _Look, lease: Lease) -> None:
             look.remember(promoted=server.incarnation)
         return
     if not server.applied:
+        channel = server.channel
+        if channel.error_no and channel.error_no not in _TRANSIENT and lease.last_writer not in ("", settings.me):
+            # Nobody has written since the last writer, so that one has everything as well, and this pet may be stuck.
+            look.reasons.append(f"cannot apply what was received: error {channel.error_no}: {channel.error}")
+            members = tuple(sorted({lease.last_writer, settings.me}))
+            if look.put("give up", lease, "", members, dict(lease.incarnations), lease.last_writer):
+                look.remember(giving_up=True, gave_up_s=look.now_s, give_up_put_s=look.now_s)
+            return
         look.reasons.append("applying what was received before opening")
         if not server.channel.applier and _may_start(look):
             _start_channel(look, applier_only=True)
@@ -626,7 +639,7 @@ def _run_channel(look: _Look) -> None:
     channel = look.server.channel
     if not channel.configured:
         look.reasons.append("the channel is not set up")
-    elif channel.error_no and not channel.applier:
+    elif channel.error_no and not channel.applier and channel.error_no not in _TRANSIENT:
         look.reasons.append(f"the channel is stopped by error {channel.error_no}: {channel.error}")
     elif (channel.io == "off" or not channel.applier) and _may_start(look):
         _start_channel(look, applier_only=False)
@@ -638,7 +651,7 @@ def _may_start(look: _Look) -> bool:
     """A channel that an error has stopped is left to a person: starting it again would hide the conflict."""
     channel = look.server.channel
     again = look.now_s - look.memory.channel_s >= look.settings.backoff_s
-    return channel.configured and not channel.error_no and again
+    return channel.configured and (not channel.error_no or channel.error_no in _TRANSIENT) and again
 
 
 def _start_channel(look: _Look, *, applier_only: bool) -> None:

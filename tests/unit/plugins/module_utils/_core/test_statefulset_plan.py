@@ -363,6 +363,17 @@ def test_a_lost_secret_is_not_replaced_by_new_passwords_that_fit_no_account() ->
     assert not plan(spec, observed(objects), given).refusals
 
 
+def test_an_app_that_comes_after_the_first_start_is_refused_as_no_pet_would_make_its_account() -> None:
+    options = Options(needed_keys=(*KEYS, "app-password"), passwords={"app-user": "shop", "app-database": "shop"})
+    text = refusal(plan(spec_with(known_pets={0: "u0"}), observed(live_objects()), options))
+    assert "pets 0 have data already" in text
+    assert "CREATE USER" in text
+    assert not plan(spec_with(known_pets={}), observed(live_objects()), options).refusals
+    objects = live_objects()
+    objects[SECRET]["data"] |= dict.fromkeys(("app-user", "app-database"), "c2hvcA==") | {"app-password": "eA=="}
+    assert not plan(spec_with(known_pets={0: "u0"}), observed(objects), options).refusals
+
+
 def test_a_secret_of_the_user_has_to_have_the_keys() -> None:
     options = Options(needed_keys=KEYS, manage_secret=False, manage_tls=False)
     made = plan(options=options)
