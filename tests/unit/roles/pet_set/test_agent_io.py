@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime
 import http.client
 import json
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -231,7 +232,7 @@ class Record:
         raise AssertionError("nothing is to be written")
 
 
-def test_an_agent_pledges_between_two_rounds_and_is_asked_by_the_other() -> None:
+def test_an_agent_pledges_between_two_rounds_and_is_asked_by_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     config = Config(m.Settings("mysql-0", 0), "/nowhere", Path("/nowhere"), {}, 0, "127.0.0.1", "demo")
     giver = Agent(config, Record())  # type: ignore[arg-type]
     giver._server.start()
@@ -246,15 +247,36 @@ def test_an_agent_pledges_between_two_rounds_and_is_asked_by_the_other() -> None
         begin_s = time.monotonic()
         url = f"http://127.0.0.1:{giver._server.server_address[1]}"
         stranger = PeerAsker("other", "mysql-1", "mysql-0", url, lambda: None)
+        stranger.resolve()
         stranger._ask_pledge()
         assert stranger.state().peer.pledged_s == m.NEVER
         asker = PeerAsker("demo", "mysql-1", "mysql-0", url, lambda: None)
+        asker._ask_pledge()
+        assert asker.state().peer.pledged_s == m.NEVER, "its address is not known yet"
+        asker.resolve()
+        # From here on no name server answers.
+        asker._host = "mysql-0.db"
+        known = socket.getaddrinfo("127.0.0.1", asker._port, type=socket.SOCK_STREAM)
+
+        def no_names(host: str, *_words: object, **_more: object) -> Any:
+            if host == "127.0.0.1":
+                return known
+            raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+        monkeypatch.setattr(socket, "getaddrinfo", no_names)
+        asker.resolve()
         asker._ask_pledge()
         assert begin_s <= asker.state().peer.pledged_s <= time.monotonic()
         kept_s = giver._memory.pledge_until_s
         assert kept_s >= begin_s + 3
         giver.step()
         assert giver._memory.pledge_until_s == kept_s
+        assert asker._get("/pledge?to=demo/nobody") == {"by": "demo/mysql-0", "pledged": False}
+        other = PeerAsker("demo", "mysql-1", "mysql-2", url, lambda: None)
+        monkeypatch.undo()
+        other.resolve()
+        other._ask_pledge()
+        assert other.state().peer.pledged_s == m.NEVER, "the address is another pet's by now"
         said = {**asker._get("/status"), "looked": True, "gtid_received": ""}
         stranger._take(said, 7.0)
         assert stranger.state().peer.asked_s == m.NEVER, "a pet of the same name in another namespace"

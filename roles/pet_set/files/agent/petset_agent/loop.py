@@ -7,9 +7,11 @@ import contextlib
 import json
 import os
 import select
+import socket
 import sys
 import threading
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -41,6 +43,7 @@ LOOK_EVERY_S = 0.4
 READ_EVERY_S = 0.4
 ASK_EVERY_S = 0.4
 ASK_LIMIT_S = 0.7
+RESOLVE_EVERY_S = 1.0
 # An address may be anybody's by now, who answers whatever he likes.
 NO_ANSWER = (OSError, ValueError, KeyError, TypeError, AttributeError, HTTPException)
 
@@ -221,7 +224,9 @@ class PeerAsker:
         ordinal = int(name.rpartition("-")[2])
         self._namespace = namespace
         self._me = me
-        self._url = url
+        parts = urllib.parse.urlsplit(url)
+        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._base = ""
         self._wake = wake
         self._lock = threading.Lock()
         self._raw = RawPeer(Peer(name, ordinal))
@@ -240,6 +245,19 @@ class PeerAsker:
         else:
             self._pledge.clear()
 
+    def resolve(self) -> None:
+        """Look the peer's address up. While nobody knows it, the one from before is asked: it may still be its own."""
+        with contextlib.suppress(OSError):
+            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            address = str(found[0][4][0])
+            self._base = f"http://[{address}]:{self._port}" if ":" in address else f"http://{address}:{self._port}"
+
+    def resolve_for_ever(self) -> None:
+        """In a thread of its own: a silent name server takes seconds, and a question for a pledge has not one."""
+        while True:
+            self.resolve()
+            time.sleep(RESOLVE_EVERY_S)
+
     def run(self) -> None:
         """For ever."""
         while True:
@@ -255,13 +273,17 @@ class PeerAsker:
                 self._pledge.wait(left_s)
 
     def _get(self, path: str) -> Any:
-        with self._opener.open(self._url + path, timeout=ASK_LIMIT_S) as answer:
+        if not self._base:
+            raise OSError(f"{self._host}: its address is not known yet")
+        with self._opener.open(self._base + path, timeout=ASK_LIMIT_S) as answer:
             return json.loads(answer.read(1_000_000))
 
     def _ask_pledge(self) -> None:
         asked_s = time.monotonic()
         with contextlib.suppress(*NO_ANSWER):
-            if self._get(f"/pledge?to={self._namespace}/{self._me}")["pledged"] is True:
+            said = self._get(f"/pledge?to={self._namespace}/{self._me}")
+            peer = f"{self._namespace}/{self._raw.peer.name}"
+            if said["pledged"] is True and said.get("by", peer) == peer:
                 with self._lock:
                     self._raw = replace(self._raw, peer=replace(self._raw.peer, pledged_s=asked_s))
                 self._wake()
@@ -320,7 +342,8 @@ class Agent:
     def run(self) -> None:
         """Until mysqld has gone after SIGTERM, and the lease with it."""
         self._server.start()
-        for run in (self._sql.run, self._lease.run, *(one.run for one in self._askers)):
+        of_peers = [run for one in self._askers for run in (one.resolve_for_ever, one.run)]
+        for run in (self._sql.run, self._lease.run, *of_peers):
             threading.Thread(target=self._guard, args=(run,), daemon=True).start()
         ended_s: float | None = None
         while True:

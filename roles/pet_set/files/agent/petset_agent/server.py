@@ -87,7 +87,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         path, _mark, query = self.path.partition("?")
         if path == "/pledge" and body:
-            said = {"pledged": self.server.pledge(query.removeprefix("to="))}
+            said: dict[str, Any] = {"pledged": self.server.pledge(query.removeprefix("to="))}
+            me = self.server.look().status
+            if me:
+                said["by"] = f"{me['namespace']}/{me['name']}"
             status, kind, text = 200, "application/json", json.dumps(said) + "\n"
         else:
             status, kind, text = answer(self.server.look(), path, time.monotonic())
