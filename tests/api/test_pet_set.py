@@ -351,7 +351,9 @@ def test_a_first_run_that_is_killed_after_each_write_is_caught_up_with(world: Wo
             world.run(killed_after=1)
             break
         written += world.writes()
-    assert len(written) == len(set(written)) == 11, written
+    # The record of known pets grows as they tell their names: at once, or one after the other.
+    once = [one for one in written if one != "patch configmaps mysql-boot"]
+    assert len(once) == len(set(once)) == 10, written
     assert len(world.writes()) == 1
     assert not world.run()["changed"]
     assert world.writes() == []
