@@ -181,24 +181,28 @@ class Rig:
             "metadata": {"name": "mysql", "annotations": {f"{PREFIX}/in-sync": in_sync}},
             "spec": {"leaseDurationSeconds": 3},
         }
-        self.api.request("POST", f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases", body)
+        self.api.request("POST", self._leases, body)
 
     def set_mode(self, mode: str) -> None:
-        path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/mysql"
         body = {"metadata": {"annotations": {f"{PREFIX}/mode": mode}}}
-        self.api.request("PATCH", path, body, "application/merge-patch+json")
+        self.api.request("PATCH", f"{self._leases}/mysql", body, "application/merge-patch+json")
 
     def lease(self) -> tuple[str, set[str]]:
         """Holder and in-sync set."""
-        path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/mysql"
-        found = self.api.request("GET", path)
+        found = self._lease()
         members = found["metadata"]["annotations"][f"{PREFIX}/in-sync"]
         return found["spec"].get("holderIdentity", ""), set(members.split(","))
 
     def lease_changes(self) -> int:
         """How often another pet has taken the lease."""
-        found = self.api.request("GET", f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/mysql")
-        return int(found["spec"].get("leaseTransitions") or 0)
+        return int(self._lease()["spec"].get("leaseTransitions") or 0)
+
+    def _lease(self) -> Any:
+        return self.api.request("GET", f"{self._leases}/mysql")
+
+    @property
+    def _leases(self) -> str:
+        return f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases"
 
     def wait(self, reached: Any, limit_s: float, what: str) -> float:
         """Seconds until it is so."""

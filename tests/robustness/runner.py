@@ -96,17 +96,16 @@ class Runner:
 
     def wait_until_ready(self, limit_s: float) -> bool:
         """Until every pet is Ready."""
-        deadline = time.monotonic() + limit_s
-        while not self.all_ready():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(1)
-        return True
+        return self._wait(self.all_ready, limit_s)
 
     def wait_until_in_sync(self, limit_s: float) -> bool:
         """Until any pet may take over."""
+        return self._wait(self.world.is_in_sync, limit_s)
+
+    @staticmethod
+    def _wait(look: Callable[[], bool], limit_s: float) -> bool:
         deadline = time.monotonic() + limit_s
-        while not self.world.is_in_sync():
+        while not look():
             if time.monotonic() > deadline:
                 return False
             time.sleep(1)

@@ -81,14 +81,14 @@ def _plan_passwords(
             )
         ]
     generate = tuple(key for key in options.needed_keys if key not in have and key not in given)
+    known = ", ".join(map(str, sorted(spec.known_pets)))
     late = sorted(key for key in {*generate, *given} if key in APP_KEYS and key not in have)
     if live is not None and late and spec.known_pets:
-        # start.sh makes the account at a pet's first start, before there is any binary log.
+        # prepare.sh makes the account at a pet's first start, before there is any binary log.
         return None, [
             Refused(
                 str(ref),
-                f"app: its account would not be made, pets {', '.join(map(str, sorted(spec.known_pets)))} have data"
-                " already",
+                f"app: its account would not be made, pets {known} have data already",
                 way_out="leave app out, and make database and user on the writer, with CREATE DATABASE, CREATE USER ..."
                 " REQUIRE SSL and GRANT: every pet gets them, also later ones",
             )
@@ -98,7 +98,7 @@ def _plan_passwords(
         return None, [
             Refused(
                 str(ref),
-                f"it is gone, but pets {', '.join(map(str, sorted(spec.known_pets)))} have data whose accounts keep the"
+                f"it is gone, but pets {known} have data whose accounts keep the"
                 f" old passwords; missing: {', '.join(generate)}",
                 way_out="bring the Secret back, or give the old values with passwords and app",
             )

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A play of a role on this machine, in one run of ansible-playbook with a host for each case."""
+"""A play of a role on this machine, in one run of ansible-playbook with a host for each case; the tasks of a role."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -13,6 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+
+def tasks_in(block: Any) -> list[dict[str, Any]]:
+    """All tasks, those within blocks as well."""
+    found: list[dict[str, Any]] = []
+    for task in block or ():
+        found.append(task)
+        for part in ("block", "rescue", "always"):
+            found += tasks_in(task.get(part))
+    return found
+
+
+def collections_path() -> Path:
+    """The folder that has the collection which is tested."""
+    spec = importlib.util.find_spec("ansible_collections.stateful.petset")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]).parents[2]
 
 
 def run_play(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.roles.plays import run_play
+from tests.unit.roles.plays import collections_path, run_play, tasks_in
 from tools.common import ROOT
 
 ROLES = ROOT / "roles"
@@ -29,16 +28,9 @@ ADDRESSES = """
 """
 
 
-def tasks_of(node: Any) -> Iterator[dict[str, Any]]:
-    for task in node or ():
-        yield task
-        for word in ("block", "rescue", "always"):
-            yield from tasks_of(task.get(word))
-
-
 def all_tasks() -> Iterator[tuple[Path, dict[str, Any]]]:
     for path in sorted(ROLES.glob("*/tasks/*.yml")):
-        for task in tasks_of(yaml.safe_load(path.read_text())):
+        for task in tasks_in(yaml.safe_load(path.read_text())):
             yield path.relative_to(ROLES), task
 
 
@@ -77,12 +69,8 @@ def test_nothing_that_is_handed_on_is_read_back() -> None:
 
 @pytest.mark.slow
 def test_a_node_without_ansible_host_is_known_by_its_name(tmp_path: Path) -> None:
-    spec = importlib.util.find_spec("ansible_collections.stateful.petset")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    collections = Path(spec.submodule_search_locations[0]).parents[2]
     (task,) = yaml.safe_load((ROLES / "petset/tasks/exports.yml").read_text())
     play = ADDRESSES.replace("EXPRESSION", json.dumps(task["vars"]["nfs_exports_clients"].replace("kube_nodes", "all")))
     hosts: dict[str, dict[str, Any]] = {"with": {"ansible_host": "192.0.2.1"}, "without": {}}
-    _output, shown = run_play(tmp_path, collections, play, hosts)
+    _output, shown = run_play(tmp_path, collections_path(), play, hosts)
     assert [json.loads(message) for _host, message in shown] == [["192.0.2.1", "without"]]

@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import configparser
-import importlib.util
 import json
-from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
 import yaml
 
-from tests.unit.roles.plays import run_play
+from tests.unit.roles.plays import collections_path, run_play
 from tools.common import ROOT
 
 ROLE = ROOT / "roles" / "nfs_exports"
@@ -61,12 +59,8 @@ PLAY = """
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What the role says to each of the inputs, in one run of ansible-playbook."""
     folder = tmp_path_factory.mktemp("role")
-    spec = importlib.util.find_spec("ansible_collections.stateful.petset")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    collections = Path(spec.submodule_search_locations[0]).parents[2]
     hosts = {name: given for name, (given, _words) in INPUT.items()}
-    _output, shown = run_play(folder, collections, PLAY, hosts)
+    _output, shown = run_play(folder, collections_path(), PLAY, hosts)
     return {host: json.loads(message) for host, message in shown}
 
 

@@ -10,6 +10,8 @@ import yaml
 from ansible_collections.stateful.petset.plugins.module_utils._core.drill import DrillKind
 from ansible_collections.stateful.petset.plugins.modules import pet_drill
 
+from tests.unit.roles.plays import tasks_in
+
 ROOT = Path(__file__).parents[4]
 ROLE = ROOT / "roles/recovery_check"
 PAGE = (ROOT / "docs/roles/recovery_check.md").read_text()
@@ -28,16 +30,6 @@ def load(path: str) -> Any:
 
 OPTIONS: dict[str, Any] = load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
 DRILL: dict[str, Any] = OPTIONS["recovery_check_drill"]["options"]
-
-
-def tasks(block: Any) -> list[dict[str, Any]]:
-    """All tasks, those within blocks as well."""
-    found: list[dict[str, Any]] = []
-    for task in block:
-        found.append(task)
-        for part in ("block", "rescue"):
-            found += tasks(task.get(part, ()))
-    return found
 
 
 def test_every_option_of_the_module_is_handed_on() -> None:
@@ -72,7 +64,7 @@ def test_kinds_are_the_same_everywhere() -> None:
 
 
 def test_each_step_is_taken_and_a_failure_is_healed() -> None:
-    every = tasks(load("tasks/drill.yml")) + tasks(load("tasks/stage.yml"))
+    every = tasks_in(load("tasks/drill.yml")) + tasks_in(load("tasks/stage.yml"))
     taken = {task["stateful.petset.pet_drill"]["step"] for task in every if "stateful.petset.pet_drill" in task}
     assert taken == STEPS
     rescue = next(task["rescue"] for task in load("tasks/stage.yml") if "rescue" in task)
