@@ -17,7 +17,7 @@ from .drill_refs import drill_refs
 from .errors import PetsetError, Refused
 from .kinds import Kind, ObjectRef, ref_of
 from .manifests import PetSetSpec, render_namespace, render_objects
-from .names import claim_name
+from .names import claim_name, pet_name
 from .objects_plan import plan_object, refuse_foreign, refuse_namespace
 from .ownership import compare_fields
 from .pods import Pod
@@ -170,6 +170,18 @@ def _set_refusals(spec: PetSetSpec, live: Json, options: Options) -> tuple[list[
                 way_out=f"set the count to {count}; taking pets away is a step of its own",
             )
         )
+    refusals += [
+        Refused(
+            f"claim {spec.namespace}/{claim_name(spec.claim_template, spec.name, ordinal)}",
+            f"pet {pet_name(spec.name, ordinal)} had data (server_uuid {spec.known_pets[ordinal]}) before the count was"
+            " lowered, and nobody knows how old they are",
+            way_out="delete the claim and empty its directory, or keep that aside, and take the line of"
+            f" ordinal {ordinal} out of known-pets in ConfigMap {spec.namespace}/{spec.config_map}: the pet is then"
+            " made anew",
+        )
+        for ordinal in range(count, spec.replicas)
+        if ordinal in spec.known_pets
+    ]
     start = int((body.get("ordinals") or {}).get("start") or 0)
     if start:
         refusals.append(

@@ -312,6 +312,19 @@ def test_claims_that_may_not_be_listed_are_a_warning() -> None:
     assert "could not be listed" in made.warnings[0]
 
 
+def test_a_new_ordinal_that_had_data_before_is_refused_by_name() -> None:
+    """docs/stories/more_pets.md: nobody knows how old they are."""
+    objects = live_objects()
+    spec = spec_with(replicas=SPEC.replicas + 1, known_pets={SPEC.replicas: "u9"})
+    claims = {**CLAIMS, f"db-mysql-{SPEC.replicas}": CLAIMS["db-mysql-1"]}
+    text = refusal(plan(spec, observed(objects, claims=claims)))
+    assert f"claim default/db-mysql-{SPEC.replicas}" in text
+    assert "u9" in text
+    assert "known-pets" in text
+    again = spec_with(replicas=SPEC.replicas + 1, known_pets={0: "u0"})
+    assert not plan(again, observed(objects, claims=claims)).refusals
+
+
 # --- secrets ---
 
 
