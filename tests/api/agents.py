@@ -69,6 +69,17 @@ class Pet:
     def start_mysqld(self) -> None:
         self.mysqld = self.rig.spawn(self.rig.mysqld(f"--defaults-file={self.folder / 'my.cnf'}"), self.folder / "log")
 
+    def restart_mysqld(self) -> None:
+        """After a kill, as start.sh does it: the agent says when."""
+        assert self.mysqld is not None
+        self.mysqld.wait()
+        starting, token = self.folder / "starting", f"start-{time.monotonic_ns()}"
+        starting.write_text(token)
+        self.rig.wait(lambda: self.ask(f"/start?{token}")[0] == 200, 30, f"the agent of {self.name} lets it start")
+        starting.unlink()
+        (self.folder / ".petset-guarded").unlink(missing_ok=True)
+        self.start_mysqld()
+
     def start_agent(self) -> None:
         peers = ",".join(f"{one.name}=http://127.0.0.1:{one.agent_port}" for one in self.rig.pets if one is not self)
         environment = {
@@ -85,6 +96,7 @@ class Pet:
             "PETSET_AGENT_PEERS": peers,
             "PETSET_AGENT_PORT": str(self.agent_port),
             "PETSET_AGENT_HOST": "127.0.0.1",
+            "PETSET_AGENT_VOLUME": str(self.folder),
         }
         # -I: nothing but the zip and the standard library, as in an image without PyMySQL.
         command = [sys.executable, "-I", "-S", str(self.rig.zip)]

@@ -481,6 +481,7 @@ def _render_pod(spec: PetSetSpec) -> Manifest:
     }
     if spec.agent is not None:
         pod["containers"][0]["lifecycle"] = {"preStop": {"exec": {"command": ["/bin/sh", f"{BOOT_PATH}/stop.sh"]}}}
+        pod["containers"][0]["env"].append({"name": "PETSET_AGENT_PORT", "value": str(AGENT_PORT)})
         pod["initContainers"].append(_render_agent(spec, spec.agent))
         pod["volumes"] += _render_agent_volumes(spec)
     if spec.fs_group is not None:
@@ -491,7 +492,8 @@ def _render_pod(spec: PetSetSpec) -> Manifest:
 def _render_agent(spec: PetSetSpec, agent: Agent) -> Manifest:
     """The agent, a sidecar: it starts before mysqld and ends after it, so that the lease is handed back.
 
-    It sees one password of the Secret, mysqld's socket and, as the only container, a token for the API.
+    It sees one password of the Secret, mysqld's socket, the volume (to cut off, before mysqld starts, what a killed
+    writer has told nobody) and, as the only container, a token for the API.
     """
     mounts = ((AGENT_PATH, "agent"), (SECRET_PATH, "agent-secret"), (API_PATH, "api"), (RUN_PATH, "run"))
     own = {"PETSET_SET", "PETSET_SERVICE", "PETSET_MASTERS", "PETSET_NAMESPACE", "PETSET_POD"}
@@ -515,7 +517,10 @@ def _render_agent(spec: PetSetSpec, agent: Agent) -> Manifest:
         },
         "securityContext": render_container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": name, "mountPath": path, "readOnly": True} for path, name in mounts],
+        "volumeMounts": [
+            *({"name": name, "mountPath": path, "readOnly": True} for path, name in mounts),
+            {"name": spec.claim_template, "mountPath": VOLUME_PATH},
+        ],
     }
     if agent.resources:
         container["resources"] = {kind: dict(amounts) for kind, amounts in agent.resources.items() if amounts}

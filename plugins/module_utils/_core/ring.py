@@ -15,6 +15,8 @@ from .names import LABEL_MANAGED_BY, LABEL_SET, PREFIX
 
 CHANNEL = "ring"
 ANNOTATION_IN_SYNC = f"{PREFIX}/in-sync"
+# The agents cut nothing off a killed writer's log while further pets may have received it.
+ANNOTATION_FOLLOWERS = f"{PREFIX}/followers"
 ANNOTATION_MODE = f"{PREFIX}/mode"
 REPLICATION_USER = "petset_repl"
 SECRET_KEY = "replication-password"  # noqa: S105 - the name of a key
@@ -226,6 +228,11 @@ class LeaseView:
     def mode(self) -> str | None:
         """single_writer or spread, as recorded."""
         return self._annotations.get(ANNOTATION_MODE)
+
+    @property
+    def followers(self) -> str:
+        """The pets that follow and are no masters, as recorded: names with commas."""
+        return self._annotations.get(ANNOTATION_FOLLOWERS) or ""
 
     def is_own(self, set_name: str) -> bool:
         """Was it made by this collection for this set?"""

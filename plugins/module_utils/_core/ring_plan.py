@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from .errors import Refused
 from .gtid import GtidSet
 from .names import own_labels
 from .ring import (
+    ANNOTATION_FOLLOWERS,
     ANNOTATION_IN_SYNC,
     ANNOTATION_MODE,
     CHANNEL,
@@ -176,11 +177,7 @@ def plan_ring(ring: Ring, states: Mapping[str, State], lease: LeaseView, passwor
     emptied = _check_emptied(ring, up, lease, plan)
     if plan.refusals:
         return plan
-    if emptied:
-        rest = [name for name in lease.in_sync or () if name not in emptied]
-        patch = {"metadata": {"annotations": {ANNOTATION_IN_SYNC: ",".join(rest)}}}
-        why = f"not in sync any more: {', '.join(emptied)}, empty"
-        plan.steps.append(_lease_change(f"Lease {ring.namespace}/{ring.set_name}", lease, patch, why))
+    _plan_lease_first(ring, lease, emptied, plan)
     for pet in ring.pets:
         if pet.name not in up:
             plan.pending.append(f"{pet.name} does not answer")
@@ -575,6 +572,26 @@ def best_pets(ring: Ring, up: Mapping[str, PetState]) -> tuple[str, ...]:
     return names if union else names[:1]
 
 
+def _plan_lease_first(ring: Ring, lease: LeaseView, emptied: Sequence[str], plan: RingPlan) -> None:
+    """What has to stand in the record before anything is done to a pet."""
+    annotations, why = {}, []
+    if emptied:
+        annotations[ANNOTATION_IN_SYNC] = ",".join(name for name in lease.in_sync or () if name not in emptied)
+        why.append(f"not in sync any more: {', '.join(emptied)}, empty")
+    followers = _followers(ring)
+    if ring.agents and lease.in_sync is not None and followers and followers != lease.followers:
+        annotations[ANNOTATION_FOLLOWERS] = followers
+        why.append(f"followers: {followers}")
+    if annotations:
+        patch = {"metadata": {"annotations": annotations}}
+        name = f"Lease {ring.namespace}/{ring.set_name}"
+        plan.steps.append(_lease_change(name, lease, patch, "; ".join(why)))
+
+
+def _followers(ring: Ring) -> str:
+    return ",".join(pet.name for pet in ring.pets if not ring.is_master(pet))
+
+
 def _plan_lease(ring: Ring, up: Mapping[str, PetState], lease: LeaseView, plan: RingPlan) -> None:
     name = f"Lease {ring.namespace}/{ring.set_name}"
     if lease.unknown:
@@ -594,6 +611,8 @@ def _plan_lease(ring: Ring, up: Mapping[str, PetState], lease: LeaseView, plan: 
         plan.pending.append("no master holds all transactions yet")
         return
     annotations = {ANNOTATION_IN_SYNC: ",".join(best), ANNOTATION_MODE: ring.mode.value}
+    if ring.agents and _followers(ring):
+        annotations[ANNOTATION_FOLLOWERS] = _followers(ring)
     why = f"in sync: {', '.join(best)}"
     if lease.manifest is not None:
         plan.steps.append(_lease_change(name, lease, {"metadata": {"annotations": annotations}}, why))
@@ -613,8 +632,8 @@ def _plan_lease(ring: Ring, up: Mapping[str, PetState], lease: LeaseView, plan: 
 
 
 def _lease_change(name: str, lease: LeaseView, patch: dict[str, Any], why: str) -> RingStep:
-    # With its version: an agent that writes at the same moment is not overwritten.
+    # With its version when it names who is in-sync: an agent that writes at the same moment is not overwritten.
     version = ((lease.manifest or {}).get("metadata") or {}).get("resourceVersion")
-    if version:
+    if version and ANNOTATION_IN_SYNC in patch["metadata"]["annotations"]:
         patch = {"metadata": {**patch["metadata"], "resourceVersion": version}}
     return RingStep(Kind.LEASE_CHANGE, "", name, why, body=patch, before=lease.manifest)

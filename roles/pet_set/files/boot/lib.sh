@@ -66,6 +66,20 @@ report() {
     { printf '%s\n' "$1" >"$termination_log"; } 2>/dev/null || :
 }
 
+# ---- the agent -------------------------------------------------------------------------------------------------------
+
+# ask_agent PATH: "STATUS TEXT" of its answer; nothing when there is none. Only bash can open a connection.
+ask_agent() {
+    # shellcheck disable=SC2016 # bash's to expand
+    bash -c '
+        exec 3<>"/dev/tcp/127.0.0.1/$1" || exit
+        printf "GET %s HTTP/1.0\r\n\r\n" "$2" >&3
+        IFS=" " read -r -t 2 -u 3 _ status _ || exit
+        while IFS= read -r -t 2 -u 3 line && [ "${line%"$3"}" ]; do :; done
+        IFS= read -r -t 2 -u 3 text || text=
+        echo "$status $text"' - "${PETSET_AGENT_PORT:-8008}" "$1" "$(printf '\r')" 2>/dev/null
+}
+
 # ---- environment -----------------------------------------------------------------------------------------------------
 
 # A number as the API writes it: no sign, no leading zero.

@@ -8,9 +8,44 @@
 # shellcheck source=settings.sh
 . "${0%/*}/settings.sh"
 
+# Was mysqld killed? Then the newest binary log is still marked as in use: a flag in its first event.
+was_killed() {
+    newest=$(sed -n '$p' "$data/binlog.index" 2>/dev/null) || return 1
+    [ -n "$newest" ] && [ "$(od -An -tu1 -j21 -N1 "$data/$newest" 2>/dev/null | tr -d ' ')" = 1 ]
+}
+
+# A pet whose mysqld was killed while it was the writer may hold commits that nobody was told of. Its agent cuts them off
+# the log once another pet has opened, and says when mysqld may start. As long as it answers it is waited for: it has a
+# limit of its own. What an agent that is silent does not say cannot be waited for for ever; then all is kept.
+await_agent() {
+    { cat "$proc/sys/kernel/random/uuid" 2>/dev/null || date +%s%N; } >"$run/starting.new"
+    mv "$run/starting.new" "$run/starting"
+    token=$(cat "$run/starting")
+    told=
+    heard_s=$(date +%s)
+    while :; do
+        answer=$(ask_agent "/start?$token") || answer=
+        case $answer in
+            200* | 404*) break ;; # 404: an agent that is older than this script
+            503*)
+                heard_s=$(date +%s)
+                [ "$answer" = "$told" ] || say "mysqld was killed; its agent says when it may start: ${answer#503 }"
+                told=$answer
+                ;;
+            *)
+                [ $(($(date +%s) - heard_s)) -lt "${PETSET_AGENT_SILENT_S:-60}" ] || {
+                    say "the agent does not answer: mysqld starts with all that it has"
+                    break
+                }
+                ;;
+        esac
+        sleep 0.1
+    done
+}
+
 trap 'exit 143' TERM INT # while this shell waits; mysqld handles its own
 # An earlier container's: the probes must not take it for this one's, and nobody is leaving any more.
-rm -f "$run/main.pid" "$run/leaving"
+rm -f "$run/main.pid" "$run/leaving" "$run/starting"
 require_environment
 check_mount
 check_identity
@@ -21,6 +56,11 @@ take_lock
 check_identity
 repair_modes
 render_cnf
+if [ -n "${PETSET_AGENT_PORT:-}" ] && was_killed && command -v bash >/dev/null 2>&1; then
+    await_agent
+fi
+# The agent cuts nothing any more; and until it says so again, commits do not wait for another pet.
+rm -f "$run/starting" "$volume/.petset-guarded"
 # What an earlier mysqld of this pod left behind. The folder is the pod's own, so nobody else's is hit.
 rm -f "$run/mysqld.sock" "$run/mysqld.sock.lock" "$run/mysqld.pid"
 say "pet $ordinal of set $PETSET_SET in $PETSET_NAMESPACE, server_uuid $server_uuid: starting mysqld, read-only"

@@ -9,14 +9,15 @@
 
 limit=${PETSET_LEAVE_S:-15}
 
-# Only bash can open a connection. Without it the usual time has to do.
 has_left() {
-    # shellcheck disable=SC2016 # bash's to expand
-    bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" && printf "GET /left HTTP/1.0\r\n\r\n" >&3 &&
-        read -r -t 1 -u 3 _ status _ && [ "$status" = 200 ]' - "${PETSET_AGENT_PORT:-8008}" 2>/dev/null
+    case $(ask_agent /left) in
+        200*) ;;
+        *) return 1 ;;
+    esac
 }
 
 : >"$run/leaving"
+# Without bash nobody can be asked: the usual time has to do.
 if ! command -v bash >/dev/null 2>&1; then
     sleep 3
     exit 0

@@ -496,6 +496,18 @@ def test_a_set_with_one_master_needs_no_pledge() -> None:
     assert decision.writer_until_s > NOW
 
 
+def test_a_pet_whose_data_cannot_be_trusted_takes_acknowledges_and_answers_nothing() -> None:
+    free = ask(spoilt="it has rows that the others have not")
+    assert short(free) == ["SemiReplica"]
+    (action,) = free.actions
+    assert isinstance(action, m.SemiReplica)
+    assert not action.on
+    assert (free.writer_until_s, free.reader_until_s) == (m.NEVER, m.NEVER)
+    assert free.reasons == ("it has rows that the others have not",)
+    held = ask(WRITER, MINE, memory=HOLDS, spoilt="it has rows that the others have not")
+    assert short(held) == ["Close", f"put give up - {ME},{PEER}"]
+
+
 def test_who_takes_the_lease_is_the_last_writer_only_once_it_is_open() -> None:
     """It applies what it has received first; a crash meanwhile lets it forget, and the writer before it has all."""
     (taken,) = ask().actions

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import fcntl
+import http.server
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -536,6 +538,89 @@ def test_start_passes_its_lock_and_its_place_to_mysqld(rig: Rig) -> None:
         process.terminate()
         assert process.wait(timeout=10) == -signal.SIGTERM
     assert rig.run().returncode == 0
+
+
+class Agent:
+    """Answers /start with each of ``answers`` in turn, the last one for ever, and keeps what it was asked."""
+
+    def __init__(self, run: Path, *answers: tuple[int, str]) -> None:
+        asked = self.asked = list[tuple[str, str]]()
+        left = list(answers)
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append((self.path, (run / "starting").read_text().strip()))
+                status, text = left.pop(0) if len(left) > 1 else left[0]
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(f"{text}\n".encode())
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                pass
+
+        self._server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+        self.port = str(self._server.server_port)
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def give_log(rig: Rig, *, in_use: bool) -> None:
+    """A binary log that its mysqld has closed, or not, and what the agent had said of it."""
+    (rig.data / "binlog.index").write_text("./binlog.000001\n./binlog.000002\n")
+    (rig.data / "binlog.000001").write_bytes(b"\xfebin" + b"\0" * 200)
+    (rig.data / "binlog.000002").write_bytes(b"\xfebin" + b"\0" * 17 + bytes([int(in_use), 0]) + b"\0" * 200)
+    (rig.volume / ".petset-guarded").write_text("binlog.000001 5\n")
+
+
+@in_each_shell
+def test_a_pet_whose_mysqld_was_killed_starts_when_its_agent_says_so(rig: Rig) -> None:
+    rig.fill()
+    give_log(rig, in_use=True)
+    run = rig.root / "petset" / "run"
+    agent = Agent(run, (503, "mysql-0 has not opened yet"), (503, "mysql-0 has not opened yet"), (200, "yes"))
+    try:
+        done = rig.run("start.sh", PETSET_AGENT_PORT=agent.port)
+    finally:
+        agent.stop()
+    assert done.returncode == 0, done.stderr
+    assert len(agent.asked) == 3
+    assert len({token for _path, token in agent.asked}) == 1
+    assert {path.removeprefix("/start?") == token != "" for path, token in agent.asked} == {True}
+    assert done.stderr.count("its agent says when it may start: mysql-0 has not opened yet") == 1
+    assert not (run / "starting").exists()
+    assert not (rig.volume / ".petset-guarded").exists()
+
+
+@pytest.mark.parametrize("in_use", [True, False])
+def test_who_need_not_ask_or_cannot_ask_starts_at_once(rig: Rig, in_use: bool) -> None:
+    """A log that was closed has no such end; and there are sets without agents."""
+    rig.fill()
+    give_log(rig, in_use=in_use)
+    agent = Agent(rig.root, (503, "never"))
+    try:
+        done = rig.run("start.sh", **({} if in_use else {"PETSET_AGENT_PORT": agent.port}))
+    finally:
+        agent.stop()
+    assert done.returncode == 0, done.stderr
+    assert agent.asked == []
+    assert not (rig.volume / ".petset-guarded").exists(), "what it says holds for a mysqld that runs"
+
+
+def test_an_agent_that_knows_no_start_or_is_silent_is_not_waited_for(rig: Rig) -> None:
+    rig.fill()
+    give_log(rig, in_use=True)
+    agent = Agent(rig.root / "petset" / "run", (404, "/writer /reader"))
+    try:
+        assert rig.run("start.sh", PETSET_AGENT_PORT=agent.port).returncode == 0
+    finally:
+        agent.stop()
+    assert len(agent.asked) == 1
+    done = rig.run("start.sh", PETSET_AGENT_PORT="1", PETSET_AGENT_SILENT_S="1")
+    assert done.returncode == 0, done.stderr
+    assert "the agent does not answer: mysqld starts with all that it has" in done.stderr
 
 
 # ---- the table in the docs -------------------------------------------------------------------------------------------

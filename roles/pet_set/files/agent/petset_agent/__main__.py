@@ -37,6 +37,7 @@ def read_config(environment: Mapping[str, str]) -> tuple[Config, LeaseApi]:
         port,
         environment.get("PETSET_AGENT_HOST", ""),
         environment["PETSET_NAMESPACE"],
+        Path(environment.get("PETSET_AGENT_VOLUME", "/var/lib/petset")),
     )
     api = LeaseApi(
         environment.get("PETSET_AGENT_API", url),

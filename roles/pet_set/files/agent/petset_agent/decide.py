@@ -193,7 +193,9 @@ def decide(settings: Settings, seen: Observation, memory: Memory, now_s: float) 
     elif lease.holder == settings.me:
         role = _hold(look, lease)
     else:
-        role = _follow(look, lease, may_take=True)
+        role = _follow(look, lease, may_take=not seen.spoilt)
+    if seen.spoilt:
+        look.reasons.append(seen.spoilt)
     if not look.up:
         look.reasons.append("mysqld is down" if look.server.dead else "mysqld does not answer")
     writer_until_s, reader_until_s = _answers(look, lease, role)
@@ -297,7 +299,7 @@ def _stay_closed(look: _Look, why: str) -> str:
 def _answers(look: _Look, lease: Lease | None, role: str) -> tuple[float, float]:
     """Until when /writer and /reader may say yes."""
     settings, server = look.settings, look.server
-    if not look.up or lease is None:
+    if not look.up or lease is None or look.seen.spoilt:
         return NEVER, NEVER
     until_s = server.answered_s + settings.hang_s
     if role in ("writer", "opening"):
@@ -328,6 +330,7 @@ def _hold(look: _Look, lease: Lease) -> str:
         return "closed"
     if (
         look.seen.leaving
+        or look.seen.spoilt
         or memory.giving_up
         or not (look.up or waits)
         or settings.me not in in_sync

@@ -21,6 +21,7 @@ IN_SYNC = f"{PREFIX}/in-sync"
 MODE = f"{PREFIX}/mode"
 INCARNATIONS = f"{PREFIX}/incarnations"
 LAST_WRITER = f"{PREFIX}/last-writer"
+FOLLOWERS = f"{PREFIX}/followers"
 
 
 class Unreachable(Exception):
@@ -45,6 +46,7 @@ def parse_lease(obj: Any, asked_s: float) -> Lease:
         mode=notes.get(MODE) or SINGLE_WRITER,
         last_writer=notes.get(LAST_WRITER, ""),
         asked_s=asked_s,
+        has_followers=bool(notes.get(FOLLOWERS)),
     )
 
 

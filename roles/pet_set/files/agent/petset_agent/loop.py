@@ -36,6 +36,7 @@ from .model import (
     SqlAction,
 )
 from .mysqld import Database, Look, MarkerWriter, RawPeer, explain
+from .rewind import Rewinder, judge
 from .server import AgentServer, View
 
 TICK_S = 0.25
@@ -80,6 +81,7 @@ class Config:
     port: int = 8008
     host: str = ""
     namespace: str = ""
+    volume: Path = Path("/var/lib/petset")
 
 
 class SqlWorker:
@@ -323,11 +325,26 @@ class Agent:
         wake = self._event.set
         me, namespace = config.settings.me, config.namespace
         self._askers = [PeerAsker(namespace, me, name, url, wake) for name, url in sorted(config.peers.items())]
+        run = Path(config.socket_path).parent
+        self._lease = LeaseWorker(api, wake)
+        self._rewinder = Rewinder(
+            config.volume,
+            run,
+            lambda waited_s: judge(
+                config.settings,
+                self._lease.state()[0],
+                [one.state() for one in self._askers],
+                time.monotonic(),
+                waited_s,
+            ),
+            say,
+        )
         self._sql = SqlWorker(
-            Database(config.socket_path, config.password_file), lambda: [one.state() for one in self._askers], wake
+            Database(config.socket_path, config.password_file, self._rewinder.guard),
+            lambda: [one.state() for one in self._askers],
+            wake,
         )
         self._marker = MarkerWriter(Database(config.socket_path, config.password_file), config.settings.me, wake)
-        self._lease = LeaseWorker(api, wake)
         now_s = time.monotonic()
         # What an agent before this one may have pledged a moment ago is kept.
         self._memory = Memory(now_s, pledge_until_s=now_s + config.settings.lease_s)
@@ -335,15 +352,15 @@ class Agent:
         self._view = View()
         self._told = self._news = ""
         # Made by stop.sh, and taken away by the next start.sh.
-        self._leaving = Path(config.socket_path).parent / "leaving"
+        self._leaving = run / "leaving"
         self.terminating = False
-        self._server = AgentServer(config.port, lambda: self._view, config.host, self.pledge)
+        self._server = AgentServer(config.port, lambda: self._view, config.host, self.pledge, self._rewinder.may_start)
 
     def run(self) -> None:
         """Until mysqld has gone after SIGTERM, and the lease with it."""
         self._server.start()
         of_peers = [run for one in self._askers for run in (one.resolve_for_ever, one.run)]
-        for run in (self._sql.run, self._lease.run, *of_peers):
+        for run in (self._sql.run, self._lease.run, self._rewinder.run, *of_peers):
             threading.Thread(target=self._guard, args=(run,), daemon=True).start()
         ended_s: float | None = None
         while True:
@@ -398,6 +415,7 @@ class Agent:
             marker=self._marker.state,
             terminating=self.terminating,
             leaving=self._leaving.exists(),
+            spoilt=self._rewinder.check(look.server),
         )
         now_s = time.monotonic()
         decision = decide(self._config.settings, seen, self._memory, now_s)

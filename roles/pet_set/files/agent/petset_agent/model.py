@@ -132,6 +132,7 @@ class Lease:
 
     ``incarnations``: for which start of its mysqld a pet is named in ``in_sync``. ``last_writer``: the pet that opened
     last, not one that took the lease and has not opened yet; whatever was acknowledged is in its binary log.
+    ``has_followers``: pets that may not take the lease follow as well.
     """
 
     exists: bool = False
@@ -142,6 +143,7 @@ class Lease:
     mode: str = SINGLE_WRITER
     last_writer: str = ""
     asked_s: float = NEVER
+    has_followers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,7 @@ class Observation:
 
     ``peers`` were compared with the own server at its last look; ``heard`` is what their agents told since, also while
     the own server hangs, without that comparison. ``leaving``: mysqld is about to be stopped (stop.sh waits for that).
+    ``spoilt``: why this pet's data cannot be trusted.
     """
 
     server: Server = Server()
@@ -179,6 +182,7 @@ class Observation:
     marker: MarkerState = MarkerState()
     terminating: bool = False
     leaving: bool = False
+    spoilt: str = ""
 
 
 # --- actions ----------------------------------------------------------------------------------------------------------

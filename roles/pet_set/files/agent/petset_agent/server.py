@@ -92,6 +92,9 @@ class _Handler(BaseHTTPRequestHandler):
             if me:
                 said["by"] = f"{me['namespace']}/{me['name']}"
             status, kind, text = 200, "application/json", json.dumps(said) + "\n"
+        elif path == "/start":
+            good, why = self.server.may_start(query)
+            status, kind, text = 200 if good else 503, "text/plain; charset=utf-8", f"{why}\n"
         else:
             status, kind, text = answer(self.server.look(), path, time.monotonic())
         data = text.encode()
@@ -115,10 +118,16 @@ class AgentServer(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(
-        self, port: int, look: Callable[[], View], host: str = "", pledge: Callable[[str], bool] = lambda _holder: False
+        self,
+        port: int,
+        look: Callable[[], View],
+        host: str = "",
+        pledge: Callable[[str], bool] = lambda _holder: False,
+        may_start: Callable[[str], tuple[bool, str]] = lambda _token: (True, ""),
     ) -> None:
         self.look = look
         self.pledge = pledge
+        self.may_start = may_start
         if not host:
             host = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - the pod's own port
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET

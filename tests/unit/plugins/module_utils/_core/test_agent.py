@@ -122,9 +122,20 @@ def test_the_token_and_one_password_are_the_agents_alone() -> None:
         for one in [*pod["initContainers"], *pod["containers"]]
     }
     assert "api" not in mounts["prepare"] | mounts["mysqld"]
-    assert mounts["agent"] == {"agent", "agent-secret", "api", "run"}
-    assert all(mount["readOnly"] for mount in pod["initContainers"][1]["volumeMounts"])
-    assert mounts["agent"] <= set(volumes)
+    assert mounts["agent"] == {"agent", "agent-secret", "api", "run", "db"}
+    writable = [mount["name"] for mount in pod["initContainers"][1]["volumeMounts"] if not mount.get("readOnly")]
+    assert writable == ["db"], "to cut off what a killed writer told nobody"
+    assert mounts["agent"] - {"db"} <= set(volumes)
+
+
+def test_mysqld_is_told_where_its_agent_is() -> None:
+    def port(spec: manifests.PetSetSpec) -> list[str]:
+        return [
+            one["value"] for one in template(spec)["spec"]["containers"][0]["env"] if one["name"] == "PETSET_AGENT_PORT"
+        ]
+
+    assert port(WITH) == ["8008"]
+    assert port(SPEC) == []
 
 
 def test_the_role_is_for_the_sets_own_lease() -> None:

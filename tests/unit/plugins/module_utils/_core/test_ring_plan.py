@@ -333,6 +333,22 @@ def test_the_lease_that_is_there() -> None:
     assert plan.pending == ["Lease default/mysql could not be read: forbidden"]
 
 
+def test_the_lease_names_further_pets_before_they_receive_anything() -> None:
+    """One of them may receive what a writer that is killed has told nobody: then nothing of it is cut off."""
+    ring = ring_of(3, agents=True)
+    pets = (writer_of(ring, 0, "0:1-5"), pet_of(ring, 1, "0:1-5"), pet_of(ring, 2, channel=None))
+    plan = plan_of(ring, *pets)
+    assert plan.steps[0].body == {"metadata": {"annotations": {"stateful.petset/followers": "mysql-2"}}}
+    assert lines(plan)[0] == "change Lease default/mysql (followers: mysql-2)"
+    lease = lease_of()
+    assert lease.manifest is not None
+    lease.manifest["metadata"]["annotations"]["stateful.petset/followers"] = "mysql-2"
+    assert not [step for step in plan_of(ring, *pets, lease=lease).steps if step.kind is Kind.LEASE_CHANGE]
+    new = plan_of(ring, *(pet_of(ring, ordinal, channel=None) for ordinal in range(3)), lease=LeaseView())
+    assert new.steps[-1].body is not None
+    assert new.steps[-1].body["metadata"]["annotations"]["stateful.petset/followers"] == "mysql-2"
+
+
 def test_a_pet_whose_volume_was_replaced_is_in_sync_no_more() -> None:
     ring = ring_of()
     new = pet_of(ring, 1, channel=None)
