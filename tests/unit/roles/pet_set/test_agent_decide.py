@@ -496,6 +496,33 @@ def test_a_set_with_one_master_needs_no_pledge() -> None:
     assert decision.writer_until_s > NOW
 
 
+@pytest.mark.parametrize(
+    ("since_s", "peer", "again"),
+    [
+        (NOW - 16, OTHER, True),
+        (NOW - 14, OTHER, False),
+        (None, OTHER, False),
+        (NOW - 16, replace(OTHER, alive=False), False),
+        (NOW - 16, replace(OTHER, asked_s=NOW - 5), False),
+    ],
+)
+@pytest.mark.parametrize("writes", [True, False])
+def test_a_receiver_that_hangs_in_a_handshake_is_started_again(
+    since_s: float | None, peer: m.Peer, again: bool, writes: bool
+) -> None:
+    """Seen on the lab (node-off-30s): it was connecting for 10 minutes, to the address of a pod that was gone."""
+    channel = replace(CHANNEL, io="connecting")
+    memory = {"connecting_s": since_s, **(HOLDS if writes else {})}
+    decision = ask(
+        replace(WRITER if writes else SERVER, channel=channel),
+        MINE if writes else THEIRS,
+        peers=(peer,),
+        memory=memory,
+    )
+    assert ("StopReceiver" in short(decision)) is again
+    assert (decision.memory.connecting_s is None) is again
+
+
 def test_a_pet_whose_data_cannot_be_trusted_takes_acknowledges_and_answers_nothing() -> None:
     free = ask(spoilt="it has rows that the others have not")
     assert short(free) == ["SemiReplica"]

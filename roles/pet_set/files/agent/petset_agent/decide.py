@@ -49,6 +49,9 @@ SPREAD_TIMEOUT_MS = 10_000
 _GIVE_UP_EVERY_S = 0.5
 # A lock that was waited for in vain, a deadlock: the same transaction comes through later.
 _TRANSIENT = (1205, 1213)
+# MySQL has no limit for a TLS handshake: when the source's node loses its power in the middle of one, the receiver
+# waits for as long as TCP keeps silent connections, hours. Longer than replica_net_timeout, which bounds all else.
+_CONNECTING_S = 15.0
 # Commits that have waited this long may wait for a commit of our own, see _keep_members.
 _UNSTICK_S = 0.4
 
@@ -72,6 +75,7 @@ class Memory:
     ``stuck_since_s``    since when commits wait without any acknowledgement, with ``acks`` at that time
     ``semi_on_s``        since when semi-sync is seen on in this role
     ``add_after_s``      no new attempt to add a peer before
+    ``connecting_s``     since when the receiver has been connecting
     """
 
     started_s: float
@@ -98,6 +102,7 @@ class Memory:
     add_after_s: float = NEVER
     marker_s: float = NEVER
     channel_s: float = NEVER
+    connecting_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +261,8 @@ def _remember(look: _Look) -> None:
             look.remember(pledge_until_s=NEVER)
     _remember_hangs(look)
     _remember_semi_sync(look)
+    connecting = look.up and look.server.channel.io == "connecting"
+    look.remember(connecting_s=(now_s if memory.connecting_s is None else memory.connecting_s) if connecting else None)
 
 
 def _remember_hangs(look: _Look) -> None:
@@ -648,6 +655,11 @@ def _run_channel(look: _Look) -> None:
         _start_channel(look, applier_only=False)
     elif not channel.running:
         look.reasons.append(f"the channel is {channel.io}{': ' if channel.error else ''}{channel.error}")
+        since_s, peer = look.memory.connecting_s, _peer(look, channel.source)
+        if since_s is not None and look.now_s - since_s > _CONNECTING_S and peer is not None and peer.alive:
+            look.reasons.append(f"{channel.source} answers: the receiver is started again")
+            if look.sql(StopReceiver()):
+                look.remember(connecting_s=None)
 
 
 def _may_start(look: _Look) -> bool:
