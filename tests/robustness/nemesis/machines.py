@@ -8,7 +8,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from tests.robustness.nemesis.base import Fault, Pick
+from tests.robustness.nemesis.base import Fault, NotRecovered, Pick
 from tests.robustness.nemesis.kill import OnPods
 from tests.robustness.processes import stop_process
 
@@ -37,10 +37,11 @@ class NodeOff(OnPods):
 
 
 class NodeOffLong(NodeOff):
-    """For longer than all time-outs of cluster, NFS and MySQL."""
+    """For longer than all time-outs of cluster (pods of a dead node are deleted after 300 s), NFS and MySQL."""
 
     name = "node-off-long"
-    hold_s = 180.0
+    hold_s = 400.0
+    heal_limit_s = 300.0
     is_long = True
 
 
@@ -302,6 +303,7 @@ class SiteWhileDown(OnPods):
     def inject(self, world: World, pick: Pick) -> None:
         """Power off, then site."""
         self.play: subprocess.Popen[str] | None = None
+        self.status: int | None = None
         for node in sorted(set(self.nodes.values())):
             world.lab("power-off", node)
         self.play = world.start(*world.play_argv("site"))
@@ -316,5 +318,12 @@ class SiteWhileDown(OnPods):
             world.lab("power-on", node)
         if self.play is not None:
             out, err = stop_process(self.play, 600)
-            world.say(f"site while down: exit status {self.play.returncode}\n{out[-3000:]}\n{err[-500:]}")
+            self.status = self.play.returncode
+            world.say(f"site while down: exit status {self.status}\n{out[-3000:]}\n{err[-500:]}")
             self.play = None
+
+    def is_recovered(self, world: World, pick: Pick) -> bool:
+        """The playbook that was started while nothing ran has come through. NotRecovered: it has failed."""
+        if self.status:
+            raise NotRecovered(f"the playbook that was started while nothing ran ended with status {self.status}")
+        return self.status == 0
