@@ -244,6 +244,10 @@ CASES: dict[str, tuple[Decision, list[str]]] = {
         ask(replace(WRITER, answered_s=NOW - 2.4), MINE, memory=HOLDS),
         [f"put give up - {ME},{PEER}"],
     ),
+    "writer, mysqld hangs, and the other has still to apply what it received": (
+        ask(replace(WRITER, answered_s=NOW - 9), MINE, peers=(replace(OTHER, applied=False),), memory=HOLDS),
+        [],
+    ),
     "writer, mysqld hangs, the other's may hang as well": (
         ask(replace(WRITER, answered_s=NOW - 2.1), MINE, memory=HOLDS),
         [],

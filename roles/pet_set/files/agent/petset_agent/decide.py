@@ -377,14 +377,15 @@ def _hold(look: _Look, lease: Lease) -> str:
 
 def _hang_together(look: _Look, lease: Lease) -> bool:
     """Whether no mysqld that could take over has answered since ours does not: for as long as ours may hang, counted
-    from when both last did. One storage is under both, or the other is down.
+    from when both last did. One storage is under both, or the other is down, or has still to apply what it received.
     """
     since_s = max(look.server.answered_s, look.memory.other_hung_s)
     heard = {peer.name: peer for peer in look.seen.heard if _answers_now(look, peer)}
     others = [name for name in lease.in_sync or () if name != look.settings.me]
-    if any(name not in heard or heard[name].answered_s >= since_s + look.settings.hang_s for name in others):
+    ready_s = since_s + look.settings.hang_s
+    if any(name not in heard or (heard[name].answered_s >= ready_s and heard[name].applied) for name in others):
         return False
-    look.reasons.append("waiting for it: no other mysqld that could take over answers" if others else "waiting for it")
+    look.reasons.append("waiting for it: no other mysqld could take over now" if others else "waiting for it")
     return True
 
 

@@ -306,6 +306,7 @@ class PeerAsker:
                     source=str(said["receives_from"]),
                     semi_replica=bool(said["semi_sync_acknowledges"]),
                     answered_s=_answered(said, asked_s),
+                    applied=bool(said.get("applied", True)),
                 ),
                 str(said["server_uuid"]),
                 str(said["gtid_executed"]),
@@ -455,6 +456,7 @@ class Agent:
             "incarnation": server.incarnation,
             "gtid_executed": server.executed,
             "gtid_received": server.received,
+            "applied": server.applied,
             "receives_from": server.channel.source if server.channel.io == "on" else "",
             "semi_sync": {
                 "source": server.semi_source,

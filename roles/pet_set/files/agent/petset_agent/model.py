@@ -109,6 +109,7 @@ class Peer:
                     back at most: what its agent tells is as old as two rounds, and meanwhile clients write
     ``covered``     this pet holds all that it holds
     ``pledged_s``   start of the last question after which it pledged to leave the lease to this pet
+    ``applied``     it has executed all that it has received: it can open at once
     """
 
     name: str
@@ -124,6 +125,7 @@ class Peer:
     covered: bool = False
     pledged_s: float = NEVER
     answered_s: float = NEVER
+    applied: bool = True
 
 
 @dataclass(frozen=True, slots=True)
