@@ -179,7 +179,9 @@ def test_another_path_is_refused_before_the_exports_in_use_are_withdrawn(runs: R
     assert "where a volume points to cannot be changed" in play.output
     assert play.writes == []
     assert {task["host"] for task in play.tasks} == {"localhost"}
-    assert site.lab.ssh("nfs", f"cat {DROP_IN}; exportfs -s; ls -d /srv/elsewhere 2>&1 || true").stdout.startswith(before)
+    assert site.lab.ssh("nfs", f"cat {DROP_IN}; exportfs -s; ls -d /srv/elsewhere 2>&1 || true").stdout.startswith(
+        before
+    )
 
 
 def test_no_secret_was_seen(runs: Runs, site: Site) -> None:

@@ -236,6 +236,22 @@ CASES: dict[str, tuple[Decision, list[str]]] = {
         ask(replace(WRITER, dead=True), MINE, memory={**HOLDS, "giving_up": True, "give_up_put_s": NOW - 0.4}),
         [],
     ),
+    "handing back as it cannot apply, tried a while ago: who wrote last may still take it": (
+        ask(
+            replace(SERVER, applied=False, channel=BROKEN),
+            replace(ALONE, last_writer=PEER),
+            memory={**HOLDS, "giving_up": True, "give_up_put_s": NOW - 0.6, "give_back_to": PEER},
+        ),
+        [f"put give up - {ME},{PEER}"],
+    ),
+    "handing back, and somebody has written since": (
+        ask(
+            replace(WRITER, dead=True),
+            ALONE,
+            memory={**HOLDS, "giving_up": True, "give_up_put_s": NOW - 0.6, "give_back_to": PEER},
+        ),
+        [f"put give up - {ME}"],
+    ),
     "handing back, tried a while ago": (
         ask(replace(WRITER, dead=True), MINE, memory={**HOLDS, "giving_up": True, "give_up_put_s": NOW - 0.6}),
         [f"put give up - {ME},{PEER}"],

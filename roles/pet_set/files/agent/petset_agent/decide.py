@@ -70,6 +70,7 @@ class Memory:
     ``alone``            the last write of the lease succeeded, is ours, and names nobody else in-sync
     ``giving_up``        the lease was, or is still to be, handed back; it is not kept however well things look
     ``give_up_put_s``    the last attempt at it
+    ``give_back_to``     who wrote last, when this pet cannot apply what it received and nobody has written since
     ``promoted``         incarnation whose receiver and dump threads were ended after taking the lease
     ``lost_since_s``     since when no semi-sync replica is connected
     ``stuck_since_s``    since when commits wait without any acknowledgement, with ``acks`` at that time
@@ -92,6 +93,7 @@ class Memory:
     alone: bool = False
     giving_up: bool = False
     give_up_put_s: float = NEVER
+    give_back_to: str = ""
     gave_up_s: float = NEVER
     restart_tried: bool = False
     promoted: str = ""
@@ -256,6 +258,7 @@ def _remember(look: _Look) -> None:
         look.remember(pledged_s=min((pledges.get(ordinal, NEVER) for ordinal in others), default=now_s))
     elif lease is not None:
         look.remember(renewed_s=NEVER, alone=False, giving_up=False, give_up_put_s=NEVER, promoted="", semi_on_s=None)
+        look.remember(give_back_to="")
         if lease.exists and not lease.holder:
             # Handed back: it is open no more by what was pledged to it.
             look.remember(pledge_until_s=NEVER)
@@ -396,7 +399,7 @@ def _restarted(look: _Look, lease: Lease) -> bool:
 
 
 def _give_up(look: _Look, lease: Lease) -> str:
-    """Hand the lease back. The in-sync set stays: it says who may take it."""
+    """Hand the lease back. The in-sync set stays: it says who may take it; see ``_open`` for the one who wrote last."""
     look.reasons.append("giving the lease up")
     if look.server.open:
         look.sql(Close("the lease is given up"))
@@ -404,7 +407,10 @@ def _give_up(look: _Look, lease: Lease) -> str:
     # A mysqld that hangs is not waited for: what it holds open cannot be acknowledged once the peer has left it.
     # A put whose fate was unknown may have been this one; the next read tells.
     due = look.now_s - look.memory.give_up_put_s >= _GIVE_UP_EVERY_S
-    if due and look.put("give up", lease, "", lease.in_sync or (), dict(lease.incarnations), lease.last_writer):
+    members = lease.in_sync or ()
+    if look.memory.give_back_to and look.memory.give_back_to == lease.last_writer:
+        members = tuple(sorted({*members, lease.last_writer}))
+    if due and look.put("give up", lease, "", members, dict(lease.incarnations), lease.last_writer):
         look.remember(give_up_put_s=look.now_s)
     return "closed"
 
@@ -424,9 +430,8 @@ def _open(look: _Look, lease: Lease) -> None:
         if channel.error_no and channel.error_no not in _TRANSIENT and lease.last_writer not in ("", settings.me):
             # Nobody has written since the last writer, so that one has everything as well, and this pet may be stuck.
             look.reasons.append(f"cannot apply what was received: error {channel.error_no}: {channel.error}")
-            members = tuple(sorted({lease.last_writer, settings.me}))
-            if look.put("give up", lease, "", members, dict(lease.incarnations), lease.last_writer):
-                look.remember(giving_up=True, gave_up_s=look.now_s, give_up_put_s=look.now_s)
+            look.remember(give_back_to=lease.last_writer)
+            _give_up(look, lease)
             return
         look.reasons.append("applying what was received before opening")
         if not server.channel.applier and _may_start(look):
