@@ -190,7 +190,7 @@ class Rig:
         body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": "mysql", "annotations": {f"{PREFIX}/in-sync": in_sync}},
+            "metadata": {"name": "mysql", "annotations": {f"{PREFIX}/in-sync": in_sync, f"{PREFIX}/followers": ""}},
             "spec": {"leaseDurationSeconds": 3},
         }
         self.api.request("POST", self._leases, body)

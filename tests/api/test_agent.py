@@ -242,7 +242,7 @@ def test_a_killed_writer_comes_back_without_what_it_told_nobody(rig: Rig) -> Non
     check_rows(rig, client)
     for pet in rig.pets:
         assert pet.sql("SELECT id FROM app.t WHERE id < 0") == [(-4,)]
-    assert len(list((writer.folder / "rewound").iterdir())) == 1
+    assert len(list((writer.folder / ".petset-rewound").iterdir())) == 1
     assert not (writer.folder / ".petset-cut").exists()
     # The numbers that were cut off are used again, by other transactions.
     assert other.mysqld is not None

@@ -15,7 +15,7 @@ from .names import LABEL_MANAGED_BY, LABEL_SET, PREFIX
 
 CHANNEL = "ring"
 ANNOTATION_IN_SYNC = f"{PREFIX}/in-sync"
-# The agents cut nothing off a killed writer's log while further pets may have received it.
+# The agents cut nothing off a killed writer's log while further pets may have received it, or while nobody says so.
 ANNOTATION_FOLLOWERS = f"{PREFIX}/followers"
 ANNOTATION_MODE = f"{PREFIX}/mode"
 REPLICATION_USER = "petset_repl"
@@ -230,9 +230,9 @@ class LeaseView:
         return self._annotations.get(ANNOTATION_MODE)
 
     @property
-    def followers(self) -> str:
-        """The pets that follow and are no masters, as recorded: names with commas."""
-        return self._annotations.get(ANNOTATION_FOLLOWERS) or ""
+    def followers(self) -> str | None:
+        """The pets that follow and are no masters, as recorded: names with commas. None: nothing is recorded."""
+        return self._annotations.get(ANNOTATION_FOLLOWERS)
 
     def is_own(self, set_name: str) -> bool:
         """Was it made by this collection for this set?"""

@@ -579,9 +579,9 @@ def _plan_lease_first(ring: Ring, lease: LeaseView, emptied: Sequence[str], plan
         annotations[ANNOTATION_IN_SYNC] = ",".join(name for name in lease.in_sync or () if name not in emptied)
         why.append(f"not in sync any more: {', '.join(emptied)}, empty")
     followers = _followers(ring)
-    if ring.agents and lease.in_sync is not None and followers and followers != lease.followers:
+    if ring.agents and lease.in_sync is not None and followers != lease.followers:
         annotations[ANNOTATION_FOLLOWERS] = followers
-        why.append(f"followers: {followers}")
+        why.append(f"followers: {followers or 'none'}")
     if annotations:
         patch = {"metadata": {"annotations": annotations}}
         name = f"Lease {ring.namespace}/{ring.set_name}"
@@ -611,7 +611,7 @@ def _plan_lease(ring: Ring, up: Mapping[str, PetState], lease: LeaseView, plan: 
         plan.pending.append("no master holds all transactions yet")
         return
     annotations = {ANNOTATION_IN_SYNC: ",".join(best), ANNOTATION_MODE: ring.mode.value}
-    if ring.agents and _followers(ring):
+    if ring.agents:
         annotations[ANNOTATION_FOLLOWERS] = _followers(ring)
     why = f"in sync: {', '.join(best)}"
     if lease.manifest is not None:

@@ -91,6 +91,8 @@ check_secrets() {
 
 first_start() {
     check_free_mib "${PETSET_FIRST_START_MIB:-512}"
+    # The agent's, of data that are gone.
+    rm -f "$volume/.petset-guarded" "$volume/.petset-cut" "$volume/.petset-spoilt"
     work=$scratch/init
     rm -rf "$work"
     mkdir -p "$work"

@@ -53,8 +53,17 @@ def test_transactions_with_their_places() -> None:
     found = read(data)
     assert found.in_use
     assert found.before == {ME: ((1, 10),)}
-    assert [str(one) for one in found.transactions] == [f"{ME}:11", f"{PEER}:5", f"{ME}:12"]
-    assert data[: found.transactions[2].offset] == log((ME, 11), (PEER, 5))
+    transactions = list(found.transactions)
+    assert [str(one) for one in transactions] == [f"{ME}:11", f"{PEER}:5", f"{ME}:12"]
+    assert data[: transactions[2].offset] == log((ME, 11), (PEER, 5))
+
+
+@pytest.mark.parametrize("chunk", [19, 20, 60, 97, 1 << 20])
+def test_events_across_the_ends_of_what_is_read_at_once(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(binlog, "_READ_BYTES", chunk)
+    data = log(*((ME, number) for number in range(11, 40)), (PEER, 5))
+    numbers = [one.number for one in read(data).transactions]
+    assert numbers == [*range(11, 40), 5]
 
 
 @pytest.mark.parametrize("lost", [1, 18, 19, 30])
@@ -77,7 +86,7 @@ def test_an_event_that_is_cut_off_is_left_out(lost: int) -> None:
 )
 def test_what_is_not_cut(data: bytes, why: str) -> None:
     with pytest.raises(binlog.NotReadable, match=why):
-        read(data)
+        list(read(data).transactions)
 
 
 def plan(data: bytes, theirs: str) -> binlog.Cut | None:

@@ -24,6 +24,7 @@ OTHER = m.Peer(PEER, 1, NOW - 0.2, True, "b/1", False, ME, True, True, NOW - 0.3
 BROKEN = replace(CHANNEL, io="off", applier=False, error_no=1062, error="Duplicate entry")
 LOCKED = replace(BROKEN, error_no=1205, error="Lock wait timeout exceeded")
 HANGS = replace(OTHER, alive=False, answered_s=NOW - 8.5)
+NAMED = replace(OTHER, resolved_s=NOW - 1)
 PLEDGED = replace(OTHER, pledged_s=NOW - 0.5)
 FREE = m.Lease(True, "7", "", (ME, PEER), INC, last_writer=PEER, asked_s=NOW - 0.1)
 MINE = replace(FREE, holder=ME, last_writer=ME)
@@ -519,11 +520,12 @@ def test_a_set_with_one_master_needs_no_pledge() -> None:
 @pytest.mark.parametrize(
     ("since_s", "peer", "again"),
     [
-        (NOW - 16, OTHER, True),
-        (NOW - 14, OTHER, False),
-        (None, OTHER, False),
-        (NOW - 16, replace(OTHER, alive=False), False),
-        (NOW - 16, replace(OTHER, asked_s=NOW - 5), False),
+        (NOW - 16, NAMED, True),
+        (NOW - 14, NAMED, False),
+        (None, NAMED, False),
+        (NOW - 16, replace(NAMED, alive=False), False),
+        (NOW - 16, replace(NAMED, asked_s=NOW - 5), False),
+        (NOW - 16, replace(NAMED, resolved_s=NOW - 5), False),
     ],
 )
 @pytest.mark.parametrize("writes", [True, False])
@@ -553,6 +555,16 @@ def test_a_pet_whose_data_cannot_be_trusted_takes_acknowledges_and_answers_nothi
     assert free.reasons == ("it has rows that the others have not",)
     held = ask(WRITER, MINE, memory=HOLDS, spoilt="it has rows that the others have not")
     assert short(held) == ["Close", f"put give up - {ME},{PEER}"]
+
+
+def test_while_it_is_not_known_whether_its_data_can_be_trusted_a_pet_waits() -> None:
+    new = ask(replace(SERVER, semi_replica=False), doubt="it is not known yet")
+    assert short(new) == []
+    assert new.reader_until_s == m.NEVER
+    assert new.reasons == ("it is not known yet",)
+    assert short(ask(doubt="it is not known yet")) == [], "the receiver of one that acknowledges is not disturbed"
+    writer = ask(WRITER, MINE, memory=HOLDS, doubt="it is not known yet")
+    assert writer.writer_until_s > NOW, "an agent that was restarted beside an open mysqld closes nothing"
 
 
 def test_who_takes_the_lease_is_the_last_writer_only_once_it_is_open() -> None:

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +21,13 @@ from petset_agent.rewind import API_S, FREE_S, HELD_S, Rewinder, Word, judge  # 
 
 NOW = 1000.0
 SETTINGS = m.Settings("mysql-0", 0)
-LEASE = m.Lease(True, "7", "mysql-1", ("mysql-1",), {}, m.SINGLE_WRITER, "mysql-1", NOW - 0.5)
+INC = {"mysql-0": "a/1", "mysql-1": "b/1"}
+LEASE = m.Lease(True, "7", "mysql-1", ("mysql-1",), INC, m.SINGLE_WRITER, "mysql-1", NOW - 0.5, followers="")
 WRITER = RawPeer(
-    m.Peer("mysql-1", 1, asked_s=NOW - 0.5, alive=True, open=True), PEER, f"{ME}:1-11,{PEER}:1-9", f"{ME}:1-10"
+    m.Peer("mysql-1", 1, asked_s=NOW - 0.5, alive=True, incarnation="b/1", open=True),
+    PEER,
+    f"{ME}:1-11,{PEER}:1-9",
+    f"{ME}:1-10",
 )
 MINE = replace(LEASE, holder="", in_sync=("mysql-0", "mysql-1"), last_writer="mysql-0")
 
@@ -37,7 +44,8 @@ CASES = {
     "no lease": (replace(LEASE, exists=False), [], 0.0, Word(True, "no ring was set up yet")),
     "no ring": (replace(LEASE, in_sync=None), [], 0.0, Word(True, "no ring was set up yet")),
     "both are open": (replace(LEASE, mode=m.SPREAD), [WRITER], 0.0, True),
-    "a follower may have it": (replace(LEASE, has_followers=True), [WRITER], 0.0, True),
+    "a follower may have it": (replace(LEASE, followers="mysql-2"), [WRITER], 0.0, True),
+    "the ring has not said whether there are followers": (replace(LEASE, followers=None), [WRITER], 0.0, True),
     "the API is silent": (None, [WRITER], API_S, False),
     "the API is silent for long": (None, [WRITER], API_S + 1, True),
     "the record is old": (replace(LEASE, asked_s=NOW - 3), [WRITER], API_S, False),
@@ -50,6 +58,7 @@ CASES = {
     "the other may take over": (MINE, [peer(open=False)], FREE_S, False),
     "the other does not take over": (MINE, [peer(open=False)], FREE_S + 1, True),
     "both were killed": (MINE, [peer(alive=False, open=False)], 0.0, True),
+    "both were killed, and the other is back": (MINE, [peer(open=False, incarnation="b/2")], 0.0, True),
     "the other is silent": (MINE, [peer(asked_s=NOW - 3)], FREE_S, False),
     "the other stays silent": (MINE, [peer(asked_s=NOW - 3)], FREE_S + 1, True),
     "the other has not opened yet": (replace(LEASE, last_writer="mysql-0"), [peer(open=False)], HELD_S, False),
@@ -85,6 +94,7 @@ class Volume:
         self.log = self.volume / "data" / "binlog.000002"
         self.log.write_bytes(data)
         (self.volume / "data" / "binlog.index").write_text("./binlog.000001\n./binlog.000002\n")
+        (self.volume / "data" / "ibdata1").write_bytes(b"x")
         (self.volume / "data" / "auto.cnf").write_text(f"[auto]\nserver-uuid={ME}\n")
         self.told: list[str] = []
         self.word = Word(True, "mysql-1 is the writer", f"{ME}:1-11,{PEER}:1-9")
@@ -92,7 +102,7 @@ class Volume:
 
     def agent(self) -> Rewinder:
         made = Rewinder(self.volume, self.run, lambda _waited_s: self.word, self.told.append)
-        made.load()
+        made.step()
         return made
 
     def guard(self, place: str = "binlog.000001 99") -> None:
@@ -116,7 +126,7 @@ def test_what_nobody_was_told_of_is_cut_off_and_kept_aside(one: Volume) -> None:
     one.guard()
     assert one.start()
     assert one.log.read_bytes() == log((ME, 11))
-    (aside,) = (one.volume / "rewound").iterdir()
+    (aside,) = (one.volume / ".petset-rewound").iterdir()
     assert log((ME, 11)) + aside.read_bytes() == LATE
     assert f"2 transactions ({ME}:12, {ME}:13)" in one.told[-1]
     assert one.rewinder.may_start("a")[0]
@@ -150,11 +160,38 @@ def test_only_what_had_to_wait_for_its_acknowledgement_goes(one: Volume, place: 
 
 
 def test_the_guard_is_a_place_and_goes(one: Volume) -> None:
-    one.rewinder.guard(True)
-    assert (one.volume / ".petset-guarded").read_text() == f"binlog.000002 {len(LATE)}\n"
-    one.rewinder.guard(False)
-    one.rewinder.guard(False)
-    assert not (one.volume / ".petset-guarded").exists()
+    path = one.volume / ".petset-guarded"
+    one.rewinder.guard(True, wait=True)
+    assert path.read_text() == f"binlog.000002 {len(LATE)}\n"
+    path.unlink()
+    one.rewinder.guard(True, wait=True)
+    assert not path.exists(), "what is known is not done again"
+    one.rewinder.guard(False, wait=True)
+    one.rewinder.guard(True, wait=True)
+    assert path.exists()
+    one.rewinder.guard(False, wait=True)
+    assert not path.exists()
+
+
+def test_another_mysqld_that_has_the_data_open_keeps_all(one: Volume) -> None:
+    """Without flock in the image, or after its lock was lost, the mysqld of a pod before may still run elsewhere."""
+    one.guard()
+    code = (
+        "import fcntl, sys; file = open(sys.argv[1], 'r+b'); fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(one.volume / "data" / "ibdata1")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdin
+        assert holder.stdout.readline() == b"held\n"
+        assert one.start()
+        holder.stdin.close()
+    assert one.log.read_bytes() == LATE
+    assert "another mysqld may have the data open" in one.told[-1]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +210,7 @@ def test_what_is_closed_or_known_or_not_understood_stays(tmp_path: Path, data: b
     one.guard()
     assert one.start()
     assert one.log.read_bytes() == data
-    assert not (one.volume / "rewound").exists()
+    assert not (one.volume / ".petset-rewound").exists()
 
 
 def test_without_a_word_of_the_new_writer_nothing_is_cut(one: Volume) -> None:
@@ -206,33 +243,53 @@ SERVER = m.Server(answered_s=float("inf"), dead=False, executed=f"{ME}:1-11,\n{P
 def test_data_are_trusted_again_once_mysqld_has_shown_that_it_has_not_committed_it(one: Volume) -> None:
     one.guard()
     one.start()
-    assert "not known yet" in one.rewinder.check(replace(SERVER, dead=True))
-    assert "not known yet" in one.rewinder.check(replace(SERVER, answered_s=1.0))
-    assert "not known yet" in one.agent().check(m.Server()), "an agent that was restarted looks as well"
-    assert one.rewinder.check(SERVER) == ""
+    assert "not known yet" in one.rewinder.check(replace(SERVER, dead=True))[1]
+    assert "not known yet" in one.rewinder.check(replace(SERVER, answered_s=1.0))[1]
+    assert "not known yet" in one.agent().check(m.Server())[1], "an agent that was restarted looks as well"
+    assert one.rewinder.check(SERVER) == ("", "")
     one.rewinder.step()
-    assert one.rewinder.check(m.Server()) == ""
+    assert one.rewinder.check(m.Server()) == ("", "")
     assert not (one.volume / ".petset-cut").exists()
 
 
 def test_a_pet_that_had_committed_it_is_not_trusted_and_says_so_for_ever(one: Volume) -> None:
     one.guard()
     one.start()
-    why = one.rewinder.check(replace(SERVER, executed=f"{ME}:1-12"))
+    why, doubt = one.rewinder.check(replace(SERVER, executed=f"{ME}:1-12"))
     assert f"{ME}:12" in why
     assert f"{ME}:13" not in why
+    assert doubt == ""
     one.rewinder.step()
-    assert one.agent().check(SERVER) == one.rewinder.check(SERVER) == why
+    assert one.agent().check(SERVER) == one.rewinder.check(SERVER) == (why, "")
 
 
 def test_an_agent_that_was_killed_before_it_cut_takes_nothing_for_cut(one: Volume) -> None:
-    (one.volume / ".petset-cut").write_text(f"{ME}:12\n{ME}:13\n")
-    assert one.agent().check(replace(SERVER, executed=f"{ME}:1-13")) == ""
+    """mysqld has started with all that it had, and goes on in the next log."""
+    (one.volume / ".petset-cut").write_text(f"binlog.000002 {len(LATE) - 1}\n{ME} 13\n")
+    (one.volume / "data" / "binlog.000003").write_bytes(log())
+    (one.volume / "data" / "binlog.index").write_text("./binlog.000002\n./binlog.000003\n")
+    assert one.agent().check(replace(SERVER, executed=f"{ME}:1-13")) == ("", "")
+    assert not (one.volume / ".petset-cut").exists()
 
 
-def test_a_volume_that_hangs_does_not_put_off_closing(one: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_volume_that_cannot_be_read_is_no_proof(one: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_arguments: object, **_options: object) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_text", fails)
+    agent = one.agent()
+    assert agent.check(SERVER) == ("", "the volume was not looked at yet")
+    monkeypatch.undo()
+    agent.step()
+    assert agent.check(SERVER) == ("", "")
+
+
+def test_a_volume_that_hangs_or_is_full_puts_nothing_off(one: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
     free = threading.Event()
     monkeypatch.setattr("petset_agent.rewind._GUARD_LIMIT_S", 0.05)
     monkeypatch.setattr(one.rewinder, "_newest", lambda: free.wait(10) and None)
+    began_s = time.monotonic()
     one.rewinder.guard(True)
+    one.rewinder.guard(False, wait=True)
+    assert time.monotonic() - began_s < 5
     free.set()

@@ -11,15 +11,17 @@ Format: MySQL's "Replication Protocol", "Binlog Event"; integers are little-endi
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 MAGIC = b"\xfebin"
 ENCRYPTED = b"\xfdbin"
 _HEADER = struct.Struct("<IBIIIH")
 _FORMAT, _GTID, _ANONYMOUS, _PREVIOUS, _TAGGED = 15, 33, 34, 35, 42
+_INTERESTING = frozenset({_GTID, _ANONYMOUS, _PREVIOUS, _TAGGED})
 _IN_USE = 0x1
+_READ_BYTES = 1 << 20
 # Flags, server_uuid, number: the begin of a GTID event's body.
 _GTID_BODY = struct.Struct("<B16sq")
 
@@ -33,13 +35,17 @@ class NotReadable(ValueError):
     """The log is of a kind that is not cut, or is no log; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """``offset``: of its first event, in bytes from the begin of the file."""
+class Transaction(NamedTuple):
+    """``offset``: of its first event, in bytes from the begin of the file; ``sid``: the server_uuid as it is there."""
 
     offset: int
-    uuid: str
+    sid: bytes
     number: int
+
+    @property
+    def uuid(self) -> str:
+        """The server_uuid."""
+        return _uuid(self.sid)
 
     def __str__(self) -> str:
         return f"{self.uuid}:{self.number}"
@@ -47,11 +53,13 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A binary log. ``in_use``: its mysqld did not close it. ``before``: all that stands in the logs before it."""
+    """A binary log. ``in_use``: its mysqld did not close it. ``before``: all that stands in the logs before it.
+    ``transactions`` are read once, while they are asked for: there may be a million.
+    """
 
     in_use: bool
     before: GtidSet
-    transactions: tuple[Transaction, ...]
+    transactions: Iterable[Transaction]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,25 +105,30 @@ def is_subset_of(inner: Sequence[tuple[int, int]], outer: Sequence[tuple[int, in
     return all(any(first <= a and b <= last for first, last in merged) for a, b in inner)
 
 
-def _events(file: BinaryIO) -> Iterator[tuple[int, int, int, bytes]]:
-    """Offset, type and size of each event, with the body of those that interest."""
-    offset = len(MAGIC)
-    file.seek(offset)
-    while True:
-        head = file.read(_HEADER.size)
-        if len(head) < _HEADER.size:
+def _events(file: BinaryIO, length: int) -> Iterator[tuple[int, int, bytes]]:
+    """Offset, type and body of the whole events that interest; the rest is skipped: a log may be a GiB."""
+    offset, begin, data = len(MAGIC), 0, b""
+    while offset + _HEADER.size <= length:
+        at = offset - begin
+        if at + _HEADER.size > len(data):
+            begin, at, data = offset, 0, _read_at(file, offset, _READ_BYTES)
+            if len(data) < _HEADER.size:
+                return
+        _when, kind, _server, size, _end, _flags = _HEADER.unpack_from(data, at)
+        if size < _HEADER.size or offset + size > length:
             return
-        _when, kind, _server, size, _end, _flags = _HEADER.unpack(head)
-        if size < _HEADER.size:
-            return
-        # What does not interest is skipped: a log may be a GiB.
-        wanted = size - _HEADER.size if kind in (_GTID, _PREVIOUS) else 0
-        body = file.read(wanted)
-        if len(body) < wanted:
-            return
-        file.seek(offset + size)
-        yield offset, kind, size, body
+        if kind in _INTERESTING:
+            if at + size > len(data):
+                begin, at, data = offset, 0, _read_at(file, offset, max(size, _READ_BYTES))
+                if len(data) < size:
+                    return
+            yield offset, kind, data[at + _HEADER.size : at + size]
         offset += size
+
+
+def _read_at(file: BinaryIO, offset: int, count: int) -> bytes:
+    file.seek(offset)
+    return file.read(count)
 
 
 def is_in_use(file: BinaryIO) -> bool:
@@ -133,22 +146,24 @@ def is_in_use(file: BinaryIO) -> bool:
 
 
 def read_log(file: BinaryIO, length: int) -> Log:
-    """A whole binary log of ``length`` bytes; a last event that is cut off is left out. NotReadable."""
+    """A binary log of ``length`` bytes; a last event that is cut off is left out. NotReadable, also from its
+    ``transactions``.
+    """
     in_use = is_in_use(file)
-    before, found = None, []
-    for offset, kind, size, body in _events(file):
-        if offset + size > length:
-            break
+    events = _events(file, length)
+    for _offset, kind, body in events:
         if kind == _PREVIOUS:
-            before = _decode_set(body)
-        elif kind == _GTID:
-            _flags, sid, number = _GTID_BODY.unpack_from(body)
-            found.append(Transaction(offset, _uuid(sid), number))
-        elif kind in (_ANONYMOUS, _TAGGED):
+            return Log(in_use, _decode_set(body), _transactions(events))
+        break
+    raise NotReadable("it does not say what stands in the logs before it")
+
+
+def _transactions(events: Iterable[tuple[int, int, bytes]]) -> Iterator[Transaction]:
+    for offset, kind, body in events:
+        if kind != _GTID:
             raise NotReadable("it has transactions without a plain GTID")
-    if before is None:
-        raise NotReadable("it does not say what stands in the logs before it")
-    return Log(in_use, before, tuple(found))
+        _flags, sid, number = _GTID_BODY.unpack_from(body)
+        yield Transaction(offset, sid, number)
 
 
 def _uuid(sid: bytes) -> str:
@@ -181,11 +196,11 @@ def plan_cut(log: Log, me: str, theirs: GtidSet) -> Cut | None:
         return None
     if not is_subset_of(log.before.get(me, ()), theirs.get(me, ())):
         raise NotReadable("logs before the newest one have transactions that the new writer has not")
-    missing = [one for one in log.transactions if one.uuid == me and not holds(theirs, me, one.number)]
-    if not missing:
-        return None
-    tail = [one for one in log.transactions if one.offset >= missing[0].offset]
-    if tail != missing:
-        others = next(one for one in tail if one not in missing)
-        raise NotReadable(f"behind {missing[0]}, which the new writer has not, stands {others}, which it has")
-    return Cut(missing[0].offset, tuple(missing))
+    missing: list[Transaction] = []
+    own, known = bytes.fromhex(me.replace("-", "")), theirs.get(me, ())
+    for one in log.transactions:
+        if one.sid == own and not any(first <= one.number <= last for first, last in known):
+            missing.append(one)
+        elif missing:
+            raise NotReadable(f"behind {missing[0]}, which the new writer has not, stands {one}, which it has")
+    return Cut(missing[0].offset, tuple(missing)) if missing else None

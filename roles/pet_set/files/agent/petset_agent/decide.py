@@ -52,6 +52,7 @@ _TRANSIENT = (1205, 1213)
 # MySQL has no limit for a TLS handshake: when the source's node loses its power in the middle of one, the receiver
 # waits for as long as TCP keeps silent connections, hours. Longer than replica_net_timeout, which bounds all else.
 _CONNECTING_S = 15.0
+_RESOLVED_S = 3.0
 # Commits that have waited this long may wait for a commit of our own, see _keep_members.
 _UNSTICK_S = 0.4
 
@@ -201,8 +202,7 @@ def decide(settings: Settings, seen: Observation, memory: Memory, now_s: float) 
         role = _hold(look, lease)
     else:
         role = _follow(look, lease, may_take=not seen.spoilt)
-    if seen.spoilt:
-        look.reasons.append(seen.spoilt)
+    look.reasons += [one for one in (seen.spoilt, seen.doubt) if one]
     if not look.up:
         look.reasons.append("mysqld is down" if look.server.dead else "mysqld does not answer")
     writer_until_s, reader_until_s = _answers(look, lease, role)
@@ -310,6 +310,8 @@ def _answers(look: _Look, lease: Lease | None, role: str) -> tuple[float, float]
     """Until when /writer and /reader may say yes."""
     settings, server = look.settings, look.server
     if not look.up or lease is None or look.seen.spoilt:
+        return NEVER, NEVER
+    if look.seen.doubt and role == "follower":
         return NEVER, NEVER
     until_s = server.answered_s + settings.hang_s
     if role in ("writer", "opening"):
@@ -556,12 +558,12 @@ def _follow(look: _Look, lease: Lease, *, may_take: bool) -> str:
         look.sql(Close("offline_mode was left on"))
     if server.semi_source and not together:
         look.sql(SemiSource(on=False))
-    if server.semi_replica != may_take:
+    if server.semi_replica != may_take and not look.seen.doubt:
         # It takes effect when the receiver starts.
         look.sql(SemiReplica(on=may_take))
     if together:
         return _write_too(look, lease)
-    if may_take:
+    if may_take and not look.seen.doubt:
         _take(look, lease)
     if not any(isinstance(one, PutLease) for one in look.actions):
         _run_channel(look)
@@ -662,7 +664,9 @@ def _run_channel(look: _Look) -> None:
     elif not channel.running:
         look.reasons.append(f"the channel is {channel.io}{': ' if channel.error else ''}{channel.error}")
         since_s, peer = look.memory.connecting_s, _peer(look, channel.source)
-        if since_s is not None and look.now_s - since_s > _CONNECTING_S and peer is not None and peer.alive:
+        # STOP REPLICA would wait for a name server that is silent.
+        knows = peer is not None and peer.alive and look.now_s - peer.resolved_s < _RESOLVED_S
+        if since_s is not None and look.now_s - since_s > _CONNECTING_S and knows:
             look.reasons.append(f"{channel.source} answers: the receiver is started again")
             if look.sql(StopReceiver()):
                 look.remember(connecting_s=None)

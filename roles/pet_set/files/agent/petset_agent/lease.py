@@ -46,7 +46,7 @@ def parse_lease(obj: Any, asked_s: float) -> Lease:
         mode=notes.get(MODE) or SINGLE_WRITER,
         last_writer=notes.get(LAST_WRITER, ""),
         asked_s=asked_s,
-        has_followers=bool(notes.get(FOLLOWERS)),
+        followers=notes.get(FOLLOWERS),
     )
 
 

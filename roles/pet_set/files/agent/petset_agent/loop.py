@@ -253,6 +253,8 @@ class PeerAsker:
             found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
             address = str(found[0][4][0])
             self._base = f"http://[{address}]:{self._port}" if ":" in address else f"http://{address}:{self._port}"
+            with self._lock:
+                self._raw = replace(self._raw, peer=replace(self._raw.peer, resolved_s=time.monotonic()))
 
     def resolve_for_ever(self) -> None:
         """In a thread of its own: a silent name server takes seconds, and a question for a pledge has not one."""
@@ -405,6 +407,7 @@ class Agent:
     def _step(self) -> Observation:
         look, sql_busy = self._sql.state()
         lease, put, lease_busy = self._lease.state()
+        spoilt, doubt = self._rewinder.check(look.server)
         seen = Observation(
             server=look.server,
             lease=lease,
@@ -416,7 +419,8 @@ class Agent:
             marker=self._marker.state,
             terminating=self.terminating,
             leaving=self._leaving.exists(),
-            spoilt=self._rewinder.check(look.server),
+            spoilt=spoilt,
+            doubt=doubt,
         )
         now_s = time.monotonic()
         decision = decide(self._config.settings, seen, self._memory, now_s)

@@ -108,6 +108,7 @@ class Peer:
     ``covers``      it holds (received or executed) all that this pet had executed at ``covers_as_of_s``, a few looks
                     back at most: what its agent tells is as old as two rounds, and meanwhile clients write
     ``covered``     this pet holds all that it holds
+    ``resolved_s``  when its name was last looked up, with an answer
     ``pledged_s``   start of the last question after which it pledged to leave the lease to this pet
     ``applied``     it has executed all that it has received: it can open at once
     """
@@ -126,6 +127,7 @@ class Peer:
     pledged_s: float = NEVER
     answered_s: float = NEVER
     applied: bool = True
+    resolved_s: float = NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class Lease:
 
     ``incarnations``: for which start of its mysqld a pet is named in ``in_sync``. ``last_writer``: the pet that opened
     last, not one that took the lease and has not opened yet; whatever was acknowledged is in its binary log.
-    ``has_followers``: pets that may not take the lease follow as well.
+    ``followers``: pets that follow and may not take the lease, "" for none; None: the ring has not said it yet.
     """
 
     exists: bool = False
@@ -145,7 +147,7 @@ class Lease:
     mode: str = SINGLE_WRITER
     last_writer: str = ""
     asked_s: float = NEVER
-    has_followers: bool = False
+    followers: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ class Observation:
 
     ``peers`` were compared with the own server at its last look; ``heard`` is what their agents told since, also while
     the own server hangs, without that comparison. ``leaving``: mysqld is about to be stopped (stop.sh waits for that).
-    ``spoilt``: why this pet's data cannot be trusted.
+    ``spoilt``: why this pet's data cannot be trusted; ``doubt``: why that is not known yet.
     """
 
     server: Server = Server()
@@ -185,6 +187,7 @@ class Observation:
     terminating: bool = False
     leaving: bool = False
     spoilt: str = ""
+    doubt: str = ""
 
 
 # --- actions ----------------------------------------------------------------------------------------------------------

@@ -77,8 +77,12 @@ def join_sets(*sets: str) -> str:
 class Database:
     """One connection that is made again when it is lost. Not for two threads at once."""
 
-    def __init__(self, socket_path: str, password_file: Path, guard: Callable[[bool], None] = lambda _on: None) -> None:
-        """``guard`` is told when every commit waits for its acknowledgement, and before one may go without."""
+    def __init__(
+        self, socket_path: str, password_file: Path, guard: Callable[[bool, bool], None] = lambda _on, _wait: None
+    ) -> None:
+        """``guard`` is told at each look whether every commit waits for its acknowledgement; and before one may not,
+        for which it may take some time.
+        """
         self._guard = guard
         self._socket_path = socket_path
         self._password_file = password_file
@@ -182,6 +186,8 @@ class Database:
             acks=int(status.get("source_yes_tx", 0)),
             channel=read_channel(replica, raw_peers),
         )
+        # MySQL's status says OFF when semi-sync is on and has let a commit go.
+        self._guard(server.semi_source and server.waits_forever and status.get("source_status") == "ON", False)
         facts = {
             "server_uuid": uuid,
             "version": row["version"],
@@ -249,12 +255,9 @@ class Database:
                     # Otherwise MySQL goes on alone at once when the last replica's connection ends.
                     self._query("SET GLOBAL rpl_semi_sync_source_wait_no_replica = ON")
                     self._query("SET GLOBAL rpl_semi_sync_source_timeout = %s", (action.timeout_ms,))
-                guards = action.on and action.timeout_ms >= FOREVER_MS
-                if not guards:
-                    self._guard(False)
+                if not action.on or action.timeout_ms < FOREVER_MS:
+                    self._guard(False, True)
                 self._query("SET GLOBAL rpl_semi_sync_source_enabled = %s", (int(action.on),))
-                if guards:
-                    self._guard(True)
             case SemiReplica():
                 self._query("SET GLOBAL rpl_semi_sync_replica_enabled = %s", (int(action.on),))
                 # A receiver that runs has told its source already; it has to come again to say so.
@@ -277,14 +280,14 @@ class Database:
                     raise
             else:
                 self._kill(self._clients())
-                self._guard(False)
+                self._guard(False, True)
                 self._query("SET GLOBAL rpl_semi_sync_source_enabled = OFF")
                 # An attempt before this one may have ended half-way.
                 self._query("SET GLOBAL offline_mode = OFF")
                 return
         self._query("SET GLOBAL offline_mode = ON")
         self._kill(self._clients())
-        self._guard(False)
+        self._guard(False, True)
         self._query("SET GLOBAL rpl_semi_sync_source_enabled = OFF")
         self._query("SET GLOBAL super_read_only = ON")
         self._query("SET GLOBAL offline_mode = OFF")

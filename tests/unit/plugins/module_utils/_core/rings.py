@@ -103,7 +103,7 @@ def states_of(*pets: State) -> Mapping[str, State]:
 def lease_of(
     holder: str | None = "mysql-0", in_sync: str | None = "mysql-0,mysql-1", mode: str = "single_writer"
 ) -> LeaseView:
-    annotations = {"stateful.petset/mode": mode}
+    annotations = {"stateful.petset/mode": mode, "stateful.petset/followers": ""}
     if in_sync is not None:
         annotations["stateful.petset/in-sync"] = in_sync
     return LeaseView(
