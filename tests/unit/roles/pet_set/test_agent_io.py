@@ -18,7 +18,7 @@ from tests.unit.roles.pet_set import agent_rig  # noqa: F401
 from petset_agent import lease as lease_module  # isort: skip
 from petset_agent import model as m  # isort: skip
 from petset_agent.__main__ import read_config  # isort: skip
-from petset_agent.loop import Agent, Config, PeerAsker  # isort: skip
+from petset_agent.loop import FAILURE_TOLD_S, Agent, Config, PeerAsker, SqlWorker  # isort: skip
 from petset_agent.mysqld import Database, RawPeer, is_dead, join_sets, read_channel  # isort: skip
 from petset_agent.server import AgentServer, View, answer  # isort: skip
 
@@ -218,6 +218,23 @@ def test_a_pledge_is_asked_for_by_name_and_only_with_get() -> None:
         (404, b""),
     ]
     assert asked == ["mysql-1", "x", ""]
+
+
+class Failing(Database):
+    """No statement comes through."""
+
+    def carry_out(self, action: m.SqlAction) -> None:
+        raise OSError("timed out")
+
+
+def test_a_statement_that_failed_once_is_told_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen on the lab: a START REPLICA that had timed out stood beside "all is well" for minutes."""
+    worker = SqlWorker(Failing("/nowhere", Path("/nowhere")), list, lambda: None)
+    worker._carry_out(m.StartChannel())
+    assert worker.failure == "StartChannel: OSError: timed out"
+    now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + FAILURE_TOLD_S + 1)
+    assert worker.failure == ""
 
 
 class Record:

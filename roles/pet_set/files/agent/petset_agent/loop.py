@@ -45,6 +45,7 @@ READ_EVERY_S = 0.4
 ASK_EVERY_S = 0.4
 ASK_LIMIT_S = 0.7
 RESOLVE_EVERY_S = 1.0
+FAILURE_TOLD_S = 5.0
 # An address may be anybody's by now, who answers whatever he likes.
 NO_ANSWER = (OSError, ValueError, KeyError, TypeError, AttributeError, HTTPException)
 
@@ -98,7 +99,12 @@ class SqlWorker:
         self._action: SqlAction | None = None
         self._look = Look(Server())
         self._read_end, self._write_end = os.pipe()
-        self.failure = ""
+        self._failure, self._failed_s = "", NEVER
+
+    @property
+    def failure(self) -> str:
+        """What failed lately. What was wrong and lasts fails again soon."""
+        return self._failure if time.monotonic() - self._failed_s < FAILURE_TOLD_S else ""
 
     def state(self) -> tuple[Look, bool]:
         """The last look, and whether an action is on its way."""
@@ -131,10 +137,10 @@ class SqlWorker:
     def _carry_out(self, action: SqlAction) -> None:
         try:
             self._database.carry_out(action)
-            self.failure = ""
+            self._failure = ""
         except (pymysql.err.Error, OSError) as error:
-            self.failure = f"{type(action).__name__}: {explain(error)}"
-            say(f"failed: {self.failure}")
+            self._failure, self._failed_s = f"{type(action).__name__}: {explain(error)}", time.monotonic()
+            say(f"failed: {self._failure}")
             self._database.close()
 
     def _sleep(self, seconds: float) -> None:
