@@ -179,7 +179,8 @@ def _set_refusals(spec: PetSetSpec, live: Json, options: Options) -> tuple[list[
             f" ordinal {ordinal} out of known-pets in ConfigMap {spec.namespace}/{spec.config_map}: the pet is then"
             " made anew",
         )
-        for ordinal in range(count, spec.replicas)
+        # A master that somebody scaled away comes back: the ring judges by GTID what it lacks.
+        for ordinal in range(max(count, spec.masters), spec.replicas)
         if ordinal in spec.known_pets
     ]
     start = int((body.get("ordinals") or {}).get("start") or 0)

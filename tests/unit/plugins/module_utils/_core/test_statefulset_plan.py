@@ -321,6 +321,8 @@ def test_a_new_ordinal_that_had_data_before_is_refused_by_name() -> None:
     assert f"claim default/db-mysql-{SPEC.replicas}" in text
     assert "u9" in text
     assert "known-pets" in text
+    master = spec_with(replicas=SPEC.replicas + 1, masters=SPEC.replicas + 1, known_pets={SPEC.replicas: "u9"})
+    assert not plan(master, observed(objects, claims=claims)).refusals, "somebody scaled a master away: it catches up"
     again = spec_with(replicas=SPEC.replicas + 1, known_pets={0: "u0"})
     assert not plan(again, observed(objects, claims=claims)).refusals
 
