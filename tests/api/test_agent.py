@@ -351,7 +351,7 @@ def test_spread_opens_both_and_single_writer_closes_one(rig: Rig) -> None:
         pet = rig.pets[number % 2]
         pet.sql(f"INSERT INTO app.t VALUES ({number})", user="app")
     rig.wait(
-        lambda: all(pet.sql("SELECT COUNT(*) FROM app.t WHERE id <= 40")[0][0] == 40 for pet in rig.pets),
+        lambda: all(pet.sql("SELECT COUNT(*) FROM app.t WHERE id BETWEEN 1 AND 40")[0][0] == 40 for pet in rig.pets),
         15,
         "all rows are on both",
     )
