@@ -172,6 +172,18 @@ def test_a_run_while_a_pet_restarts_waits_and_changes_nothing(runs: Runs, site: 
     assert [pets.is_ready(pet) for pet in pets.names] == [True, True]
 
 
+def test_another_path_is_refused_before_the_exports_in_use_are_withdrawn(runs: Runs, site: Site) -> None:
+    """What is wrong with volumes is told first: the drop-in of the set would have got the new path alone."""
+    before = site.lab.ssh("nfs", f"cat {DROP_IN}; exportfs -s").stdout
+    play = site.play("site", rc=2, petset_nfs_path="/srv/elsewhere/{namespace}/{set}/{ordinal}")
+    assert "where a volume points to cannot be changed" in play.output
+    assert play.writes == []
+    assert {task["host"] for task in play.tasks} == {"localhost"}
+    assert site.lab.ssh("nfs", f"cat {DROP_IN}; exportfs -s; ls -d /srv/elsewhere 2>&1 || true").stdout.startswith(
+        before
+    )
+
+
 def test_no_secret_was_seen(runs: Runs, site: Site) -> None:
     """Neither in what Ansible printed with -vvv --diff, nor in requests, objects, logs, journals and processes."""
     secrets = secrets_of(site.lab, NAMESPACE)
