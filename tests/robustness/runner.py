@@ -22,7 +22,7 @@ from tests.robustness.history import (
     Outcome,
     Record,
     load,
-    read_records,
+    parse_line,
     render_line,
 )
 from tests.robustness.nemesis.base import Failer, Fault, NotEffective, NotRecovered, Pick, pick_pets
@@ -55,6 +55,29 @@ class Progress:
     is_settled: bool = True
 
 
+class Tail:
+    """When the writes that are acknowledged were sent, from a file that clients still write."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.acknowledged_ns: list[int] = []
+        self._place = 0
+
+    def read(self) -> None:
+        """What was added since. A line that is not whole yet is left for the next time."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._place)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._place += len(line)
+                record = parse_line(line.decode())
+                if isinstance(record, Operation) and record.outcome is Outcome.OK:
+                    self.acknowledged_ns.append(record.invoked_ns)
+
+
 class Runner:
     """Runs on one set. ``folder``: of the session; each run gets one of its own in it."""
 
@@ -63,17 +86,20 @@ class Runner:
         self.folder = folder
         self.tell = tell
         self.number = int(time.time()) % 10_000_000
+        self.tail = Tail(folder / "none")
 
     # -- looks -------------------------------------------------------------------------------------------------------
 
-    def operations(self, folder: Path) -> list[Operation]:
-        """What the clients have recorded until now."""
-        path = folder / "operations.jsonl"
-        return [one for one in read_records(path) if isinstance(one, Operation)] if path.exists() else []
-
     def acknowledged_since(self, folder: Path, since_ns: int) -> int:
-        """How many writes that were sent after this moment are acknowledged."""
-        return sum(one.outcome is Outcome.OK and one.invoked_ns > since_ns for one in self.operations(folder))
+        """How many writes that were sent after this moment are acknowledged.
+
+        Each line is read once: the whole file at each look takes the machines' time from what is tested.
+        """
+        path = folder / "operations.jsonl"
+        if self.tail.path != path:
+            self.tail = Tail(path)
+        self.tail.read()
+        return sum(invoked_ns > since_ns for invoked_ns in self.tail.acknowledged_ns)
 
     def wait_for_writes(self, folder: Path, since_ns: int, limit_s: float) -> bool:
         """Until clients write again."""

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from tests.robustness.world import World
 
 
+# Each look may be a process or a login.
+_LOOK_EVERY_S = 0.5
+
+
 class NotEffective(Exception):
     """The fault's effect was not seen in time; the run says nothing."""
 
@@ -124,7 +128,7 @@ class Failer:
         while not look():
             if self.now() > deadline:
                 return False
-            self.sleep(0.2)
+            self.sleep(_LOOK_EVERY_S)
         return True
 
     def setup(self) -> None:

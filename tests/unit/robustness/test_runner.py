@@ -242,3 +242,20 @@ def test_a_set_that_is_ill_before_the_fault_says_nothing(
     assert done.judgement.verdict is not Verdict.TRUE
     assert done.history.first("inject") is None
     assert not done.history.meta.is_settled
+
+
+def test_what_clients_add_is_read_once_and_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "operations.jsonl"
+    tail = runner.Tail(path)
+    tail.read()
+    lines = [
+        render_line(Operation(0, "append", (1, number), number, number + 1, outcome, "", A))
+        for number, outcome in ((10, Outcome.OK), (20, Outcome.FAIL), (30, Outcome.OK))
+    ]
+    path.write_text(lines[0] + lines[1][:9])
+    tail.read()
+    assert tail.acknowledged_ns == [10]
+    path.write_text("".join(lines))
+    tail.read()
+    tail.read()
+    assert tail.acknowledged_ns == [10, 30]
