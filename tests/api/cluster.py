@@ -107,7 +107,11 @@ class Cluster:
         return json.loads(text) if text.startswith("{") else text
 
     def audited_writes(self, since: int = 0) -> list[str]:
-        """Writes by the users of the tests that the API server itself has recorded, as ``verb resource name``.
+        """Of ``audited_requests`` those that are writes."""
+        return [one for one in self.audited_requests(since) if not one.startswith(("get ", "list ", "watch "))]
+
+    def audited_requests(self, since: int = 0) -> list[str]:
+        """Requests by the users of the tests that the API server itself has recorded, as ``verb resource name``.
 
         ``since`` is what ``audit_position`` gave. Dry runs are marked.
         """
@@ -119,7 +123,7 @@ class Cluster:
         for line in whole.splitlines():
             event = json.loads(line)
             agent = str(event.get("userAgent", ""))
-            if agent.startswith("stateful.petset") and event["verb"] not in ("get", "list", "watch"):
+            if agent.startswith("stateful.petset"):
                 dry = " (dry run)" if "dryRun=All" in event["requestURI"] else ""
                 ref = event.get("objectRef", {})
                 found.append(f"{event['verb']} {ref.get('resource')} {ref.get('name', '')}{dry}".strip())

@@ -39,6 +39,7 @@ class Site:
         self.inventory = folder / "inventory.yml"
         self.kubeconfig = api.kubeconfig()
         self.output = ""
+        self.requests: list[str] = []
         self.writes: list[str] = []
 
     def written(self, position: int) -> list[str]:
@@ -71,6 +72,7 @@ class Site:
             timeout=300,
         )
         self.output = done.stdout + done.stderr
+        self.requests = self.api.audited_requests(position)
         self.writes = self.api.audited_writes(position)
         assert (done.returncode != 0) is fails, self.output
         recap = re.search(r"^localhost .*", done.stdout, re.MULTILINE)
@@ -208,6 +210,26 @@ def test_bad_input_is_refused_before_anything_is_written(site: Site, variables: 
     site.play("site", fails=True, **variables)
     assert words in site.output
     assert site.writes == []
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "words"),
+    [
+        ("status", {"petset_set": "My.SQL"}, "at most 52 characters"),
+        ("status", {"petset_status_probe": "maybe"}, "petset_status_probe"),
+        ("recovery", {"petset_masters": 0}, "petset_masters: 0"),
+        ("teardown", {"petset_namespace": "not.there"}, "at most 63 characters"),
+        ("teardown", {"petset_replicas": 0}, "petset_replicas: 0"),
+        ("teardown", {"petset_nfs_path": "srv/{pet}"}, "petset_nfs_path"),
+        ("teardown", {"petset_confirm_absent": ["mysql-0", "mysql-2"]}, "mysql-2: no pet of"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_read(
+    site: Site, name: str, variables: dict[str, Any], words: str
+) -> None:
+    site.play(name, fails=True, **variables)
+    assert words in site.output
+    assert site.requests == []
 
 
 def play_and_kill(site: Site, after: int) -> list[str]:

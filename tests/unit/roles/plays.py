@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+
 
 def tasks_in(block: Any) -> list[dict[str, Any]]:
     """All tasks, those within blocks as well."""
@@ -34,16 +36,14 @@ def collections_path() -> Path:
     return Path(spec.submodule_search_locations[0]).parents[2]
 
 
-def run_play(
-    folder: Path, collections: Path, play: str, hosts: Mapping[str, Mapping[str, Any]], **environment: str
-) -> tuple[str, list[tuple[str, Any]]]:
-    """What it printed, and of each message that it showed the host and the text, in order."""
-    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    named = {name: {**local, **given} for name, given in hosts.items()}
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": named}}))
+def run_playbook(
+    folder: Path, collections: Path, play: str, inventory: Mapping[str, Any], *options: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """The end of a play, whatever it is."""
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": inventory}))
     (folder / "play.yml").write_text(play)
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml"],
+    return subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml", *options],
         cwd=folder,
         env={
             "PATH": os.environ["PATH"],
@@ -61,6 +61,14 @@ def run_play(
         text=True,
         check=False,
     )
+
+
+def run_play(
+    folder: Path, collections: Path, play: str, hosts: Mapping[str, Mapping[str, Any]], **environment: str
+) -> tuple[str, list[tuple[str, Any]]]:
+    """What it printed, and of each message that it showed the host and the text, in order."""
+    named = {name: {**LOCAL, **given} for name, given in hosts.items()}
+    done = run_playbook(folder, collections, play, {"hosts": named}, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     # The output of debug is the result: a module that writes it down would cost more than the role.
     shown = re.findall(r"^ok: \[([-\w]+)\] => (\{\n.*?^\})", done.stdout, re.MULTILINE | re.DOTALL)

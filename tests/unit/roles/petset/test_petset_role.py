@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role says to the variables of the playbooks, before a module is asked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.stateful.petset.plugins.module_utils._core import names
+from ansible_collections.stateful.petset.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.stateful.petset.plugins.module_utils._core.volumes import parse_export_path
+
+from tests.unit.roles.plays import collections_path, run_play
+from tools.common import ROOT
+
+
+def parse_path(variable: str, value: str) -> object:
+    """As pet_volume does."""
+    parse_export_path(variable, value)
+    return names.expand_pattern(variable, value, namespace="default", set_name="mysql", ordinal=0)
+
+
+# Words to try, and what the modules say to them; the role's forms have to say the same.
+LABELS = ["a", "0", "mysql-0", "a--b", "1a", *("a" * length for length in (52, 53, 63, 64))]
+LABELS += ["", "-a", "a-", "My", "my.sql", "my_sql", "m\u00fc", "a b", "a\n", "mysql\n"]
+DOMAINS = [*LABELS, "a.b", "cluster.local", "a..b", ".a", "a.", "a.b\n", ".".join(["a" * 62] * 4), "a" * 63 + ".b"]
+DOMAINS += [".".join(["a" * 63] * 3 + ["a" * 61]), ".".join(["a" * 63] * 3 + ["a" * 62])]
+PATHS = [
+    "/srv/{ordinal}", "/srv/{namespace}/{set}/{pet}", "/{pet}", "//srv//{pet}/", "/my data/{pet}", "/srv/.x/..y/{pet}",
+    "", "/", "/srv", "srv/{pet}", "./{pet}", "/srv/{set}", "/srv/../{pet}", "/srv/./{pet}", "/{pet}/..",
+    "/srv/{host}/{pet}", "/{pet}/{}", "/srv/{pet} ", "/srv/{pet}\n", "/srv/a\tb/{pet}",
+]  # fmt: skip
+FORMS: dict[str, tuple[Callable[[str, str], object], list[str]]] = {
+    "__petset_set_form": (names.parse_set_name, LABELS),
+    "__petset_label_form": (names.parse_dns_label, LABELS),
+    "__petset_service_form": (names.parse_service_name, LABELS),
+    "__petset_domain_form": (names.parse_dns_subdomain, DOMAINS),
+    "__petset_path_form": (parse_path, PATHS),
+}
+# name of the host -> its variables, and words of the message; none for input that is accepted
+INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "good": ({}, []),
+    # As -e and an AWX survey give them.
+    "texts": ({"petset_replicas": "3", "petset_proxy": "no", "petset_proxy_count": "0"}, []),
+    "none-named": ({"petset_confirm_absent": ""}, []),
+    "named": ({"petset_confirm_absent": ["mysql-1"]}, []),
+    "named-as-text": ({"petset_confirm_absent": "mysql-1,mysql-0"}, []),
+    "no-path-needed": ({"petset_storage_class": "fast", "petset_nfs_path": "srv"}, []),
+    "dots": (
+        {"petset_set": "my.sql", "petset_namespace": "a.b"},
+        ['petset_set: "my.sql"', "at most 52 characters", 'petset_namespace: "a.b"', "at most 63 characters"],
+    ),
+    "number-as-name": ({"petset_namespace": False}, ["petset_namespace: false"]),
+    "no-pets": ({"petset_replicas": 0}, ["petset_replicas: 0", "from 1 to 1000"]),
+    "fewer": ({"petset_replicas": "-1"}, ["petset_replicas: -1", "from 1 to 1000"]),
+    "many": ({"petset_replicas": 1001}, ["petset_replicas: 1001", "from 1 to 1000"]),
+    "no-masters": ({"petset_masters": 0}, ["petset_masters: 0", "from 1 to 1000"]),
+    "no-proxies": ({"petset_proxy_count": 0}, ["petset_proxy_count: 0", "from 1 to 100", "petset_proxy false"]),
+    "no-time": ({"petset_status_compare_limit": 0}, ["petset_status_compare_limit: 0"]),
+    "relative": ({"petset_nfs_path": "srv/{pet}"}, ['petset_nfs_path: "srv/{pet}"', "an absolute path"]),
+    "word": ({"petset_replicas": "two"}, ["petset_replicas", "two"]),
+    "boolean": ({"petset_proxy": "maybe"}, ["petset_proxy", "maybe"]),
+    "choice": ({"petset_mode": "both"}, ["petset_mode", "both", "single_writer"]),
+    "action": ({"petset_recovery_action": "dril"}, ["petset_recovery_action", "dril", "passive, drill"]),
+    "drills": ({"petset_recovery_drills": ["pod_delete"]}, ["petset_recovery_drills"]),
+    "other-set": (
+        {"petset_confirm_absent": ["mysql-0", "pg-0"]},
+        ['petset_confirm_absent: ["mysql-0", "pg-0"]: pg-0: no pet of default/mysql', "from mysql-0 to mysql-1"],
+    ),
+    "beyond": (
+        {"petset_confirm_absent": ["mysql-2"]},
+        ["mysql-2: no pet", "which has 2 (petset_replicas)", "from mysql-0 to mysql-1"],
+    ),
+    "another-spelling": ({"petset_confirm_absent": ["mysql-00"]}, ["mysql-00: no pet"]),
+    "ordinal": ({"petset_confirm_absent": 0}, ["petset_confirm_absent", "0: no pet"]),
+    "yes": ({"petset_confirm_absent": "true"}, ["true: no pet"]),
+    "blank": ({"petset_confirm_absent": "mysql-0, mysql-1"}, [" mysql-1: no pet"]),
+    "mapping": ({"petset_confirm_absent": {"mysql-0": True}}, ["petset_confirm_absent"]),
+}  # fmt: skip
+PLAY = """
+- hosts: all
+  gather_facts: false
+  vars:
+    petset_nfs_needed: false
+  tasks:
+    - block:
+        - ansible.builtin.include_role:
+            name: stateful.petset.petset
+        - ansible.builtin.include_role:
+            name: stateful.petset.petset
+            tasks_from: confirmed
+        - ansible.builtin.debug:
+            msg: "{{ {'msg': '', 'argument_errors': []} | to_json }}"
+      rescue:
+        - ansible.builtin.debug:
+            msg: "{{ ansible_failed_result | to_json }}"
+"""
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the role says to each of the inputs, in one run of ansible-playbook; nothing to what it accepts."""
+    hosts = {name: given for name, (given, _words) in INPUT.items()}
+    _output, shown = run_play(tmp_path_factory.mktemp("role"), collections_path(), PLAY, hosts)
+    results = {host: json.loads(message) for host, message in shown}
+    assert set(results) == set(hosts)
+    return {host: " ".join([one["msg"], *one.get("argument_errors", [])]) for host, one in results.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", INPUT)
+def test_input(said: dict[str, str], name: str) -> None:
+    words = INPUT[name][1]
+    assert bool(said[name].strip()) is bool(words), said[name]
+    for word in words:
+        assert word in said[name]
+
+
+def is_good(parse: Callable[[str, str], object], word: str) -> bool:
+    try:
+        parse("", word)
+    except InvalidInput:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_role_refuses_what_the_modules_refuse(form: str) -> None:
+    parse, words = FORMS[form]
+    pattern = yaml.safe_load((ROOT / "roles/petset/vars/main.yml").read_text())[form]
+    accepted = [word for word in words if re.match(pattern, word)]
+    assert accepted == [word for word in words if is_good(parse, word)]
+    assert 0 < len(accepted) < len(words)
+
+
+def test_each_playbook_begins_with_the_check_of_its_variables() -> None:
+    for path in (ROOT / "playbooks").glob("*.yml"):
+        first = yaml.safe_load(path.read_text())[0]
+        assert first["hosts"] == "localhost", path
+        assert first["tasks"][0]["ansible.builtin.include_role"] == {"name": "stateful.petset.petset"}, path
+
+
+def test_the_page_has_every_variable() -> None:
+    page = (ROOT / "docs/roles/petset.md").read_text()
+    defaults = yaml.safe_load((ROOT / "roles/petset/defaults/main.yml").read_text())
+    assert [name for name in defaults if f"| `{name}` |" not in page] == []

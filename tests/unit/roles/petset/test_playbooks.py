@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the playbooks ask of whom and in which order: the playbooks and roles themselves, with modules that note it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.roles.plays import LOCAL, run_playbook
+from tools.common import ROOT
+
+pytestmark = pytest.mark.slow
+
+# In the place of each module; an action needs no process of its own.
+ACTION = """
+import json, os, pathlib
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+
+    def run(self, tmp=None, task_vars=None):
+        folder = pathlib.Path(os.environ["FOLDER"])
+        call = {{**self._task.args, "module": {name!r}, "check": self._task.check_mode}}
+        with (folder / "calls").open("a") as calls:
+            calls.write(json.dumps(call, default=str) + "\\n")
+        return {{"changed": False, **json.loads((folder / "answers.json").read_text()).get({name!r}, {{}})}}
+"""
+ANSWERS: dict[str, Any] = {
+    "pet_volume_info": {"pets": []},
+    "pet_set": {"changed": True, "ready": True, "kept": []},
+    "pet_proxy": {"changed": True, "ready": True, "proxies": []},
+    "nfs_export": {"changed": True, "foreign_problems": []},
+}
+# playbook, variables, words of the message
+REFUSED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
+    "status": ("status", {"petset_namespace": "a.b"}, ['petset_namespace: \\"a.b\\"', "at most 63 characters"]),
+    "teardown": ("teardown", {"petset_replicas": "two"}, ["petset_replicas", "two"]),
+    "teardown-names": ("teardown", {"petset_confirm_absent": ["mysql-0", "mysql-2"]}, ["mysql-2: no pet of"]),
+    "recovery-drill": (
+        "recovery",
+        {"petset_recovery_action": "drill", "petset_recovery_drills": [{"kind": "pod_delete"}, {"kind": "pod_kill"}]},
+        ["pod_kill", "pod_delete, mysqld_kill"],
+    ),
+    "recovery-hook": (
+        "recovery",
+        {
+            "petset_recovery_action": "drill",
+            "petset_recovery_drills": [{"kind": "pod_delete"}, {"kind": "node_power_off", "hook": "power.yml"}],
+        },
+        ["recovery_check_drill.hook", "power.yml", "its absolute path"],
+    ),
+}  # fmt: skip
+
+
+class Playbooks:
+    """The collection with the modules replaced; ``calls`` is what the last run asked of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.calls: list[dict[str, Any]] = []
+        collection = folder / "ansible_collections" / "stateful" / "petset"
+        (collection / "plugins" / "action").mkdir(parents=True)
+        for name in ("playbooks", "roles"):
+            (collection / name).symlink_to(ROOT / name)
+        for module in (ROOT / "plugins" / "modules").glob("*.py"):
+            (collection / "plugins" / "action" / module.name).write_text(ACTION.format(name=module.stem))
+
+    def run(
+        self, name: str, *options: str, answers: dict[str, Any] | None = None, **variables: Any
+    ) -> subprocess.CompletedProcess[str]:
+        calls = self.folder / "calls"
+        calls.write_text("")
+        (self.folder / "answers.json").write_text(json.dumps({**ANSWERS, **(answers or {})}))
+        groups = {"nfs_servers": {"hosts": {"nfs": LOCAL}}, "kube_nodes": {"hosts": {"node": LOCAL}}}
+        inventory = {"vars": variables, "children": groups}
+        play = f"- import_playbook: stateful.petset.{name}\n"
+        done = run_playbook(self.folder, self.folder, play, inventory, *options, FOLDER=str(self.folder))
+        self.calls = [json.loads(line) for line in calls.read_text().splitlines()]
+        return done
+
+    @property
+    def told(self) -> list[str]:
+        """Each call in short: the module, its state, and whether it only looked."""
+        return [
+            " ".join([one["module"], *([one["state"]] if "state" in one else []), *(["look"] if one["check"] else [])])
+            for one in self.calls
+        ]
+
+
+@pytest.fixture(scope="module")
+def playbooks(tmp_path_factory: pytest.TempPathFactory) -> Playbooks:
+    return Playbooks(tmp_path_factory.mktemp("playbooks"))
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_refused_before_anybody_is_asked(playbooks: Playbooks, case: str) -> None:
+    name, variables, words = REFUSED[case]
+    done = playbooks.run(name, **variables)
+    assert done.returncode != 0, done.stdout
+    for word in words:
+        assert word in done.stdout
+    assert playbooks.told == []
+
+
+def test_teardown_looks_first(playbooks: Playbooks) -> None:
+    done = playbooks.run("teardown", petset_confirm_absent=["mysql-0", "mysql-1"])
+    assert done.returncode == 0, done.stdout
+    assert playbooks.told == [
+        "pet_volume_info",
+        "pet_proxy absent look",
+        "pet_set absent look",
+        "pet_proxy absent",
+        "pet_set absent",
+        "pet_volume absent",
+    ]
+
+
+def test_teardown_without_names_keeps_all_claims(playbooks: Playbooks) -> None:
+    done = playbooks.run("teardown", petset_proxy=False)
+    assert done.returncode == 0, done.stdout
+    assert playbooks.told == ["pet_volume_info", "pet_set absent look", "pet_set absent"]
+
+
+def test_what_would_be_refused_stops_teardown_before_anything_is_touched(playbooks: Playbooks) -> None:
+    answers = {"pet_set": {"failed": True, "msg": "it is somebody else's"}}
+    done = playbooks.run("teardown", answers=answers, petset_confirm_absent=["mysql-0"], petset_teardown_exports=True)
+    assert done.returncode != 0
+    assert "it is somebody else's" in done.stdout
+    assert [call for call in playbooks.told if not call.endswith(("_info", " look"))] == []
