@@ -165,6 +165,18 @@ def test_the_way_of_a_set_with_the_rights_that_are_shipped(site: Site) -> None:
     assert site.api.request("GET", f"/api/v1/namespaces/{site.namespace}/persistentvolumeclaims")["items"] == []
 
 
+def test_teardown_takes_the_claims_of_the_named_pets(site: Site) -> None:
+    site.kubeconfig = site.api.kubeconfig(grant_rights(site.api, site.namespace), name=f"{site.namespace}-deployer")
+    site.play("site", petset_replicas=3, petset_proxy=False)
+    # The inventory counts two pets.
+    gone: dict[str, Any] = {"petset_confirm_absent": ["mysql-0", "mysql-1"], "petset_proxy": False}
+    assert site.play("teardown", **gone)["changed"] > 0
+    claims = site.api.request("GET", f"/api/v1/namespaces/{site.namespace}/persistentvolumeclaims")["items"]
+    assert [one["metadata"]["name"] for one in claims] == ["db-mysql-2"]
+    assert site.play("teardown", **gone)["changed"] == 0
+    assert site.writes == []
+
+
 def test_replication_that_cannot_be_known_yet(site: Site) -> None:
     """The pets of this test have no mysqld, so what is told has to be that."""
     recap = site.play("site", "--check", "-v", petset_replication=True)

@@ -69,6 +69,7 @@ def test_the_role_of_the_playbooks_sets_only_variables_that_the_roles_have() -> 
     for tasks, role, prefix in (
         ("exports", "nfs_exports", "nfs_exports_"),
         ("volumes", "pet_volumes", "pet_volumes_"),
+        ("removal", "pet_volumes", "pet_volumes_"),
         ("pets", "pet_set", "pet_set_"),
         ("proxy", "haproxy", "haproxy_"),
     ):

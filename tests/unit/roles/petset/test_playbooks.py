@@ -108,8 +108,8 @@ def test_bad_input_is_refused_before_anybody_is_asked(playbooks: Playbooks, case
     assert playbooks.told == []
 
 
-def test_teardown_looks_first(playbooks: Playbooks) -> None:
-    done = playbooks.run("teardown", petset_confirm_absent=["mysql-0", "mysql-1"])
+def test_teardown_looks_first_and_takes_the_objects_of_the_named_pets(playbooks: Playbooks) -> None:
+    done = playbooks.run("teardown", petset_confirm_absent="mysql-1", petset_mount_options=["soft"])
     assert done.returncode == 0, done.stdout
     assert playbooks.told == [
         "pet_volume_info",
@@ -119,6 +119,9 @@ def test_teardown_looks_first(playbooks: Playbooks) -> None:
         "pet_set absent",
         "pet_volume absent",
     ]
+    removal = playbooks.calls[-1]
+    assert (removal["ordinals"], removal["confirm_absent"]) == ([1], ["mysql-1"])
+    assert "nfs" not in removal
 
 
 def test_teardown_without_names_keeps_all_claims(playbooks: Playbooks) -> None:
