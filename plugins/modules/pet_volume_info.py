@@ -13,7 +13,8 @@ author:
   - stateful.petset contributors (@stateful-petset)
 description:
   - Says for each pet which claim and volume it has, whether they are bound to each other, and where the data is.
-  - Takes two requests for the whole set. Without permission to list volumes it says what the claims alone tell.
+  - Takes two requests for the whole set. Without permission to list volumes it says what the claims alone tell, unless
+    O(directories) are given.
 extends_documentation_fragment:
   - stateful.petset.kube
   - stateful.petset.attributes.info
@@ -34,6 +35,13 @@ options:
       - Name of the claim template of the set.
     type: str
     default: db
+  directories:
+    description:
+      - Directories of an NFS server. Every volume that is in one of them is named in RV(volumes), whoever made it. The
+        server is not compared, since it may have several names.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: stateful.petset.pet_volume
 """
@@ -47,6 +55,12 @@ EXAMPLES = r"""
 - name: Show it
   ansible.builtin.debug:
     msg: "{{ volumes.pets | map(attribute='path') }}"
+
+- name: Who needs a directory
+  stateful.petset.pet_volume_info:
+    set: mysql
+    directories: [/srv/petset/default/mysql/0]
+  register: needs
 """
 
 RETURN = r"""
@@ -102,6 +116,27 @@ pets:
     reason:
       description: Why they are not.
       type: str
+volumes:
+  description: Each volume that is in one of O(directories), by name.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+    claim:
+      description: The claim that it is reserved for, C(<namespace>/<claim>), empty when there is none.
+      type: str
+    phase:
+      description: Its phase.
+      type: str
+    server:
+      description: Its NFS server.
+      type: str
+    path:
+      description: Its directory.
+      type: str
 api:
   description: The API that was talked to, and where its address comes from.
   returned: success
@@ -116,7 +151,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.stateful.petset.plugins.module_utils._core.names import parse_dns_label, parse_set_name
-from ansible_collections.stateful.petset.plugins.module_utils._core.volumes import DEFAULT_CLAIM_TEMPLATE
+from ansible_collections.stateful.petset.plugins.module_utils._core.volumes import (
+    DEFAULT_CLAIM_TEMPLATE,
+    parse_export_path,
+)
 from ansible_collections.stateful.petset.plugins.module_utils._io.volumes import find_pets
 from ansible_collections.stateful.petset.plugins.module_utils._module import KubeModule, kube_argument_spec, run_module
 
@@ -126,14 +164,16 @@ def argument_spec() -> dict[str, Any]:
         set={"type": "str", "required": True, "aliases": ["name"]},
         namespace={"type": "str", "default": "default"},
         claim_template={"type": "str", "default": DEFAULT_CLAIM_TEMPLATE},
+        directories={"type": "list", "elements": "str", "default": []},
     )
 
 
-def parse(params: Mapping[str, Any]) -> tuple[str, str, str]:
+def parse(params: Mapping[str, Any]) -> tuple[str, str, str, tuple[str, ...]]:
     return (
         parse_dns_label("namespace", params["namespace"]),
         parse_set_name("set", params["set"]),
         parse_dns_label("claim_template", params["claim_template"]),
+        tuple(one if one == "/" else parse_export_path("directories", one) for one in params["directories"]),
     )
 
 
@@ -143,7 +183,7 @@ def main() -> None:
     )
     run_module(
         module,
-        lambda client, _partial: {"pets": find_pets(client, *parse(module.params))},
+        lambda client, _partial: find_pets(client, *parse(module.params)),
         lambda: parse(module.params),
     )
 

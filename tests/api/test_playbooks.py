@@ -46,7 +46,9 @@ class Site:
         """What was really written since then."""
         return [line for line in self.api.audited_writes(position) if "(dry run)" not in line]
 
-    def play(self, name: str, *options: str, fails: bool = False, **variables: Any) -> dict[str, int]:
+    def play(
+        self, name: str, *options: str, fails: bool = False, named_nfs: bool = False, **variables: Any
+    ) -> dict[str, int]:
         given: Mapping[str, Any] = {
             "petset_namespace": self.namespace,
             "petset_nfs_managed": False,
@@ -59,7 +61,10 @@ class Site:
             "petset_replication": False,
             **variables,
         }
-        self.inventory.write_text(json.dumps({"all": {"vars": {k: v for k, v in given.items() if v is not None}}}))
+        # Nothing answers there: the NFS server is others', and a run that asks it fails.
+        groups = {"nfs_servers": {"hosts": {"nfs": {"ansible_host": "192.0.2.10", "ansible_timeout": 1}}}}
+        found = {"vars": {k: v for k, v in given.items() if v is not None}, "children": groups if named_nfs else {}}
+        self.inventory.write_text(json.dumps({"all": found}))
         position = self.api.audit_position()
         program = Path(sys.executable).with_name("ansible-playbook")
         done = subprocess.run(
@@ -165,11 +170,15 @@ def test_the_way_of_a_set_with_the_rights_that_are_shipped(site: Site) -> None:
     assert site.api.request("GET", f"/api/v1/namespaces/{site.namespace}/persistentvolumeclaims")["items"] == []
 
 
-def test_teardown_takes_the_claims_of_the_named_pets(site: Site) -> None:
+def test_teardown_takes_the_claims_of_the_named_pets_and_no_export_that_is_needed(site: Site) -> None:
     site.kubeconfig = site.api.kubeconfig(grant_rights(site.api, site.namespace), name=f"{site.namespace}-deployer")
     site.play("site", petset_replicas=3, petset_proxy=False)
     # The inventory counts two pets.
     gone: dict[str, Any] = {"petset_confirm_absent": ["mysql-0", "mysql-1"], "petset_proxy": False}
+    managed = {"petset_nfs_managed": True, "petset_nfs_clients": ["192.0.2.0/24"], "petset_teardown_exports": True}
+    site.play("teardown", fails=True, named_nfs=True, **gone, **managed)
+    assert "needed by mysql-2 (claim db-mysql-2 Bound, volume" in site.output
+    assert site.writes == []
     assert site.play("teardown", **gone)["changed"] > 0
     claims = site.api.request("GET", f"/api/v1/namespaces/{site.namespace}/persistentvolumeclaims")["items"]
     assert [one["metadata"]["name"] for one in claims] == ["db-mysql-2"]
@@ -234,6 +243,7 @@ def test_bad_input_is_refused_before_anything_is_written(site: Site, variables: 
         ("teardown", {"petset_replicas": 0}, "petset_replicas: 0"),
         ("teardown", {"petset_nfs_path": "srv/{pet}"}, "petset_nfs_path"),
         ("teardown", {"petset_confirm_absent": ["mysql-0", "mysql-2"]}, "mysql-2: no pet of"),
+        ("teardown", {"petset_teardown_exports": True, "petset_nfs_managed": True}, "nfs_servers"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_read(

@@ -184,3 +184,19 @@ def _found(namespace: str, set_name: str, template: str, ordinal: int, snapshot:
         "reclaim_policy": volume.reclaim_policy if volume else "",
         "mount_options": list(volume.mount_options) if volume else [],
     }
+
+
+def find_volumes_in(directories: Sequence[str], snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Every NFS volume that is one of these directories (canonical) or below one, whoever made it, by name."""
+    above = tuple(f"{one.rstrip('/')}/" for one in directories)
+    return [
+        {
+            "name": volume.name,
+            "claim": str(volume.claim_ref or ""),
+            "phase": volume.phase,
+            "server": volume.source.server,
+            "path": volume.source.path,
+        }
+        for _name, volume in sorted((snapshot.volumes or {}).items())
+        if volume.source is not None and f"{volume.source.path}/".startswith(above)
+    ]

@@ -43,6 +43,7 @@ from .._core.volumes_report import (
     ClaimReport,
     explain_claims,
     find_pets_in,
+    find_volumes_in,
     judge_bound,
     judge_gone,
     report_claims,
@@ -101,11 +102,20 @@ def observe_for_removal(client: KubeClient, wanted: VolumeSet) -> Snapshot:
     return replace(snapshot, users=users, set_ordinals=ordinals)
 
 
-def find_pets(client: KubeClient, namespace: str, set_name: str, template: str) -> list[dict[str, Any]]:
-    """The pets of a set by their claims and volumes, for pet_volume_info. Two requests."""
+def find_pets(
+    client: KubeClient, namespace: str, set_name: str, template: str, directories: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The pets of a set by their claims and volumes, and all volumes in directories. Two requests.
+
+    Forbidden: the claims may not be read, or the volumes, with directories.
+    """
     claims = {claim.name: claim for claim in map(parse_claim, client.list(PERSISTENT_VOLUME_CLAIM, namespace))}
-    snapshot = Snapshot(claims=claims, volumes=_or_none(lambda: _all_volumes(client)))
-    return find_pets_in(namespace, set_name, template, snapshot)
+    volumes = _all_volumes(client) if directories else _or_none(lambda: _all_volumes(client))
+    snapshot = Snapshot(claims=claims, volumes=volumes)
+    return {
+        "pets": find_pets_in(namespace, set_name, template, snapshot),
+        "volumes": find_volumes_in(directories, snapshot),
+    }
 
 
 def run_present(

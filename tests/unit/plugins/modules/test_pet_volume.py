@@ -85,6 +85,10 @@ def test_twice(cluster: FakeCluster, url: str) -> None:
         ("mysql-1", "/srv/default/mysql/1", True),
     ]
     assert found["pets"][0]["mount_options"][0] == "nfsvers=4.1"
+    assert found["volumes"] == []
+    (needs,) = run(pet_volume_info, url, set="pg", directories=["/srv/default/mysql/1/"])["volumes"]
+    assert (needs["name"], needs["claim"], needs["phase"]) == ("default-mysql-1", "default/db-mysql-1", "Bound")
+    assert "the path is relative" in run(pet_volume_info, url, set="pg", directories=["srv"])["msg"]
 
 
 def test_rp_ans_03_the_token_is_nowhere_in_the_output(url: str) -> None:

@@ -32,7 +32,8 @@ class ActionModule(ActionBase):
         return {{"changed": False, **json.loads((folder / "answers.json").read_text()).get({name!r}, {{}})}}
 """
 ANSWERS: dict[str, Any] = {
-    "pet_volume_info": {"pets": []},
+    "pet_volume_info": {"pets": [], "volumes": []},
+    "nfs_export_info": {"exports": [{"path": "/srv/1"}, {"path": "/srv/2"}]},
     "pet_set": {"changed": True, "ready": True, "kept": []},
     "pet_proxy": {"changed": True, "ready": True, "proxies": []},
     "nfs_export": {"changed": True, "foreign_problems": []},
@@ -42,6 +43,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "status": ("status", {"petset_namespace": "a.b"}, ['petset_namespace: \\"a.b\\"', "at most 63 characters"]),
     "teardown": ("teardown", {"petset_replicas": "two"}, ["petset_replicas", "two"]),
     "teardown-names": ("teardown", {"petset_confirm_absent": ["mysql-0", "mysql-2"]}, ["mysql-2: no pet of"]),
+    "teardown-exports": (
+        "teardown",
+        {"petset_confirm_absent": ["mysql-1"], "petset_teardown_exports": "true"},
+        ["petset_teardown_exports: true: mysql-0 keep claims and volumes", "named in petset_confirm_absent"],
+    ),
     "recovery-drill": (
         "recovery",
         {"petset_recovery_action": "drill", "petset_recovery_drills": [{"kind": "pod_delete"}, {"kind": "pod_kill"}]},
@@ -56,6 +62,17 @@ REFUSED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         ["recovery_check_drill.hook", "power.yml", "its absolute path"],
     ),
 }  # fmt: skip
+
+# What pet_volume_info may find.
+FIRST: dict[str, Any] = {
+    "name": "mysql-0", "claim": "db-mysql-0", "phase": "Bound", "volume": "default-mysql-0", "volume_phase": "Bound",
+}  # fmt: skip
+VOLUME = {"claim": "default/db-mysql-0", "phase": "Bound", "server": "192.0.2.1", "path": "/srv/0"}
+ALL: dict[str, Any] = {
+    "petset_confirm_absent": ["mysql-0", "mysql-1"],
+    "petset_teardown_exports": True,
+    "petset_nfs_path": "/srv/{ordinal}",
+}
 
 
 class Playbooks:
@@ -132,7 +149,68 @@ def test_teardown_without_names_keeps_all_claims(playbooks: Playbooks) -> None:
 
 def test_what_would_be_refused_stops_teardown_before_anything_is_touched(playbooks: Playbooks) -> None:
     answers = {"pet_set": {"failed": True, "msg": "it is somebody else's"}}
-    done = playbooks.run("teardown", answers=answers, petset_confirm_absent=["mysql-0"], petset_teardown_exports=True)
+    done = playbooks.run("teardown", answers=answers, **ALL)
     assert done.returncode != 0
     assert "it is somebody else's" in done.stdout
     assert [call for call in playbooks.told if not call.endswith(("_info", " look"))] == []
+
+
+def test_exports_go_last_when_nothing_needs_them(playbooks: Playbooks) -> None:
+    done = playbooks.run("teardown", **ALL)
+    assert done.returncode == 0, done.stdout
+    assert playbooks.told == [
+        "pet_volume_info",
+        "pet_volume_info",
+        "pet_proxy absent look",
+        "pet_set absent look",
+        "pet_proxy absent",
+        "pet_set absent",
+        "pet_volume absent",
+        "nfs_export_info",
+        "pet_volume_info",
+        "nfs_export absent",
+    ]
+    looks = [call for call in playbooks.calls if call["module"] == "pet_volume_info"]
+    # What is in the drop-in counts as well.
+    assert [look.get("directories") for look in looks] == [["/srv/0", "/srv/1"], None, ["/srv/0", "/srv/1", "/srv/2"]]
+
+
+def test_exports_that_are_needed_are_named_before_anything_is_touched(playbooks: Playbooks) -> None:
+    """By pets that petset_replicas does not count, and by volumes of others; a named pet's own will be gone."""
+    pets = [
+        FIRST,
+        {**FIRST, "name": "mysql-2", "claim": "db-mysql-2", "volume": "default-mysql-2"},
+        {**FIRST, "name": "mysql-3", "claim": "db-mysql-3", "phase": "", "volume": "old", "volume_phase": "Released"},
+        {**FIRST, "name": "mysql-4", "claim": "db-mysql-4", "phase": "Pending", "volume": "", "volume_phase": ""},
+    ]
+    volumes = [
+        {**VOLUME, "name": "default-mysql-0"},
+        {**VOLUME, "name": "backup", "claim": "ops/backup", "path": "/srv/0/dump"},
+        {**VOLUME, "name": "spare", "claim": "", "phase": "Available"},
+    ]
+    done = playbooks.run("teardown", answers={"pet_volume_info": {"pets": pets, "volumes": volumes}}, **ALL)
+    assert done.returncode != 0
+    told = [
+        "mysql-2 (claim db-mysql-2 Bound, volume default-mysql-2 Bound)",
+        "mysql-3 (volume old Released)",
+        "mysql-4 (claim db-mysql-4 Pending)",
+        "volume backup Bound of ops/backup (192.0.2.1:/srv/0/dump)",
+        "volume spare Available of no claim (192.0.2.1:/srv/0)",
+    ]
+    assert f"the exports of default/mysql stay, because they are needed by {'; '.join(told)}. Allowed" in done.stdout
+    assert playbooks.told == ["pet_volume_info"]
+
+
+def test_a_run_that_begins_with_the_exports_keeps_those_that_are_needed(playbooks: Playbooks) -> None:
+    """The set was not looked at, so its pets have all that they had, named or not."""
+    found = {"pets": [FIRST], "volumes": [{**VOLUME, "name": "default-mysql-0"}]}
+    done = playbooks.run("teardown", "--limit", "nfs_servers", answers={"pet_volume_info": found}, **ALL)
+    assert done.returncode != 0
+    assert "needed by mysql-0 (claim db-mysql-0 Bound, volume default-mysql-0 Bound). Allowed" in done.stdout
+    assert playbooks.told == ["nfs_export_info", "pet_volume_info"]
+
+
+def test_a_removal_that_fails_leaves_the_exports(playbooks: Playbooks) -> None:
+    done = playbooks.run("teardown", answers={"pet_volume": {"failed": True, "msg": "mysql-1 is in use"}}, **ALL)
+    assert done.returncode != 0
+    assert playbooks.told[-1] == "pet_volume absent"

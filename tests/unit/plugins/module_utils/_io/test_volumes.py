@@ -11,7 +11,7 @@ import pytest
 import yaml
 from ansible_collections.stateful.petset.plugins.module_utils._core import errors, kinds
 from ansible_collections.stateful.petset.plugins.module_utils._io.kubeauth import Answer, NoAnswer
-from ansible_collections.stateful.petset.plugins.module_utils._io.volumes import Options
+from ansible_collections.stateful.petset.plugins.module_utils._io.volumes import Options, find_pets
 from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock, FakeCluster
 from ansible_collections.stateful.petset.tests.unit.fakes.volumes import (
     NFS,
@@ -568,6 +568,41 @@ def test_the_api_goes_away_for_good_and_what_was_done_is_told(cluster: FakeClust
         run_present(cluster.client(), parse_volume_set(params(replicas=1)), Options(), partial)
     assert partial["changed"]
     assert partial["actions"] == ["create PersistentVolume default-mysql-0 (the pet has none)"]
+
+
+# Looking.
+
+
+@pytest.mark.parametrize(
+    ("directories", "found"),
+    [
+        ((), []),
+        (("/srv/default/mysql/1",), ["default-mysql-1"]),
+        (("/srv/default/mysql",), ["default-mysql-0", "default-mysql-1", "dump"]),
+        (("/srv/default/mysql/0", "/srv/default/mysql/1"), ["default-mysql-0", "default-mysql-1", "dump"]),
+        (("/",), ["default-mysql-0", "default-mysql-1", "dump"]),
+        # Neither what only begins with the same letters, nor a directory below: its export is another one.
+        (("/srv/default/my", "/srv/default/mysql/0/dump/old"), []),
+    ],
+)
+def test_volumes_in_directories_are_found_whoever_made_them(
+    cluster: FakeCluster, directories: tuple[str, ...], found: list[str]
+) -> None:
+    present(cluster)
+    spec = {"nfs": {"server": "another-name", "path": "/srv/default/mysql/0/dump/"}}
+    cluster.add({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "dump"}, "spec": spec})
+    volumes = find_pets(cluster.client(), "default", "mysql", "db", directories)["volumes"]
+    assert [one["name"] for one in volumes] == found
+    told = [(one["claim"], one["server"], one["path"]) for one in volumes if one["name"] == "dump"]
+    assert told == [("", "another-name", "/srv/default/mysql/0/dump")] * len(told)
+
+
+def test_volumes_that_cannot_be_seen_are_not_taken_for_gone(cluster: FakeCluster) -> None:
+    present(cluster)
+    cluster.deny("list", PV)
+    assert len(find_pets(cluster.client(), "default", "mysql", "db")["pets"]) == 2
+    with pytest.raises(errors.Forbidden, match="may not list persistentvolumes"):
+        find_pets(cluster.client(), "default", "mysql", "db", ("/srv",))
 
 
 # Rights.
