@@ -75,7 +75,7 @@ demo: ## lab, site twice (the second changes nothing), status
 	@$(PYTHON) -m tools.demo
 
 .PHONY: test
-test: ## everything: set-up, gates, unit, cores, api, playbooks, servers, lab tests, scenarios
+test: ## everything: set-up, gates, unit, api, playbooks, servers, lab tests, scenarios, cores
 	@$(PYTHON) -m tools.stages
 
 .PHONY: stories

@@ -101,13 +101,14 @@ def attempt(name: str, work: Callable[[], str | None]) -> tuple[Outcome, str]:
     return Outcome(name, word, time.monotonic() - begin, note), why
 
 
-def render_table(title: str, outcomes: Sequence[Outcome]) -> str:
-    """A table of outcomes with their seconds, one a line, and the sum."""
+def render_table(title: str, outcomes: Sequence[Outcome], total_s: float | None = None) -> str:
+    """A table of outcomes with their seconds, one a line, and what all took: their sum, if it is not given."""
     width = max((len(o.name) for o in outcomes), default=0)
     width = max(width, len(title), len("total"))
     lines = [f"{title:<{width}}  seconds  result"]
     lines += [f"{o.name:<{width}}  {o.seconds:7.1f}  {o.word}{'  ' + o.note if o.note else ''}" for o in outcomes]
-    lines.append(f"{'total':<{width}}  {sum(o.seconds for o in outcomes):7.1f}")
+    total_s = sum(o.seconds for o in outcomes) if total_s is None else total_s
+    lines.append(f"{'total':<{width}}  {total_s:7.1f}")
     return "\n".join(lines)
 
 

@@ -4,8 +4,10 @@
 Usage: python3 -m tools.stages [NAME...]
 
 Standard library alone: the first stage makes the environment that the others use. All stages run, also after one
-that failed, save that nothing is tried on a lab that did not come up. At the end stands a table, and below it one
-line in pytest's own form that counts the tests of all stages.
+that failed, save that nothing is tried on a lab that did not come up. Tests on the lab wait for machines most of the
+time: when all stages run, those that only compute run aside of them, with what they leave of the processors; what they
+print is shown when they end. At the end stands a table, and below it one line in pytest's own form that counts the
+tests of all stages.
 """
 
 from __future__ import annotations
@@ -15,11 +17,14 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from tools.common import BUILD, ROOT, VENV, Failed, Outcome, Skipped, attempt, environment, render_table, say
 
@@ -29,11 +34,27 @@ INSTALLED = BUILD / "installed"
 PYTHONS = ("3.13", "3.14", "3.12")
 
 
+# Where a stage that runs aside prints; nothing for one that runs in front.
+_ASIDE: ContextVar[IO[str] | None] = ContextVar("_ASIDE", default=None)
+# Before a child of a stage that runs aside: it gets a processor when nobody else wants it, and gives it back at once
+# (SCHED_IDLE), so that the lab's machines are not late.
+WHEN_IDLE = ("chrt", "--idle", "0")
+
+
 def live(argv: Sequence[str | Path], **extra: str) -> None:
-    """Run a child whose output goes straight to the reader. Raises Failed when it fails."""
+    """Run a child whose output goes to the reader, or to the file of a stage aside. Raises Failed when it fails."""
     words = [str(word) for word in argv]
-    say(f"$ {' '.join(words)}")
-    done = subprocess.run(words, cwd=ROOT, env=environment(**extra), stdin=subprocess.DEVNULL, check=False)
+    out = _ASIDE.get()
+    print(f"$ {' '.join(words)}", file=out, flush=True)
+    done = subprocess.run(
+        [*(WHEN_IDLE if out else ()), *words],
+        cwd=ROOT,
+        env=environment(**extra),
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.STDOUT if out else None,
+        check=False,
+    )
     if done.returncode != 0:
         raise Failed(f"exit status {done.returncode} of: {' '.join(words)}")
 
@@ -81,6 +102,9 @@ def pytest(name: str, folder: str, *options: str) -> None:
     live([VENV / "bin" / "pytest", folder, f"--junitxml={REPORTS / name}.xml", *options])
 
 
+LONG_GATES = ("sanity", "units", "ansible-lint")
+
+
 def stage_setup() -> None:
     """the tools' environment; what the lab needs from the host"""
     ensure_venv()
@@ -89,8 +113,13 @@ def stage_setup() -> None:
 
 
 def stage_gates() -> None:
-    """sanity, linters, types, documentation, changelog, build"""
-    live([VENV / "bin" / "python", "-m", "tools.gates"])
+    """types, documentation, changelog, build: the gates that take no more than a minute"""
+    live([VENV / "bin" / "python", "-m", "tools.gates", "--except", *LONG_GATES])
+
+
+def stage_sanity() -> None:
+    """ansible-test sanity and units, ansible-lint: the gates that take minutes"""
+    live([VENV / "bin" / "python", "-m", "tools.gates", *LONG_GATES])
 
 
 def stage_unit() -> None:
@@ -186,23 +215,29 @@ def run_scenarios(names: Sequence[str], **env: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A named part of `make test`; its docstring is the line of help. Some run only when they are named."""
+    """A named part of `make test`; its docstring is the line of help. Some run only when they are named.
+
+    One that ``waits`` leaves processors to those that may be ``aside``.
+    """
 
     name: str
     work: Callable[[], None]
     is_usual: bool = True
+    waits: bool = False
+    aside: bool = False
 
 
 STAGES = (
     Stage("set-up", stage_setup),
     Stage("gates", stage_gates),
     Stage("unit", stage_unit),
-    Stage("cores", stage_cores),
     Stage("api", stage_api),
     Stage("playbooks", stage_playbooks),
     Stage("servers", stage_servers),
-    Stage("lab", stage_lab),
-    Stage("scenarios", stage_scenarios),
+    Stage("lab", stage_lab, waits=True),
+    Stage("scenarios", stage_scenarios, waits=True),
+    Stage("sanity", stage_sanity, aside=True),
+    Stage("cores", stage_cores, aside=True),
     Stage("stories", stage_stories, is_usual=False),
 )
 
@@ -254,6 +289,74 @@ def read_reports(files: Iterable[Path]) -> Counts:
     return sum((parse_junit(path.read_text()) for path in files), Counts())
 
 
+def run_stage(stage: Stage) -> Outcome:
+    """One stage, with a line before it and one behind it."""
+    say(f"\n##### {stage.name}: {stage.work.__doc__}")
+    outcome, why = attempt(stage.name, stage.work)
+    say(f"##### {stage.name}: {outcome.word} in {outcome.seconds:.1f} s {outcome.note or why}".rstrip())
+    return outcome
+
+
+@dataclass(slots=True)
+class Aside:
+    """Stages one after the other in a thread of their own; the output of each in a file until it is ``told``."""
+
+    stages: Sequence[Stage]
+    thread: threading.Thread | None = None
+    done: list[tuple[Stage, Outcome, str]] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Begin, unless it has begun."""
+        if self.thread is None and self.stages:
+            say(f"\n##### aside, while others wait: {', '.join(stage.name for stage in self.stages)}")
+            REPORTS.mkdir(parents=True, exist_ok=True)
+            self.thread = threading.Thread(target=self.run, daemon=True)
+            self.thread.start()
+
+    def run(self) -> None:
+        """What the thread does."""
+        for stage in self.stages:
+            with (REPORTS / f"{stage.name}.log").open("w") as out:
+                # A thread has a context of its own: nothing in front is redirected.
+                _ASIDE.set(out)
+                outcome, why = attempt(stage.name, stage.work)
+            self.done.append((stage, outcome, why))
+
+    def tell(self) -> None:
+        """Show what has ended since."""
+        while len(self.outcomes) < len(self.done):
+            stage, outcome, why = self.done[len(self.outcomes)]
+            say(f"\n##### {stage.name}, aside: {stage.work.__doc__}")
+            say((REPORTS / f"{stage.name}.log").read_text(errors="replace").rstrip())
+            say(f"##### {stage.name}: {outcome.word} in {outcome.seconds:.1f} s {outcome.note or why}".rstrip())
+            self.outcomes.append(outcome)
+
+    def end(self) -> None:
+        """Wait for all of them, and show them."""
+        self.start()
+        if self.thread is not None:
+            self.thread.join()
+        self.tell()
+
+
+def run_stages(chosen: Sequence[Stage], *, is_all: bool) -> list[Outcome]:
+    """Run them in order; when they are all there are, those that may run aside of those that wait do so."""
+    aside = Aside([stage for stage in chosen if is_all and stage.aside])
+    outcomes = []
+    for stage in chosen:
+        if stage in aside.stages:
+            continue
+        if stage.waits:
+            aside.start()
+        outcomes.append(run_stage(stage))
+        aside.tell()
+        if stage.work is stage_setup and outcomes[-1].word == "FAIL":
+            return outcomes
+    aside.end()
+    return outcomes + aside.outcomes
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the named stages, or all; the exit status says whether none failed."""
     parser = argparse.ArgumentParser(prog="python3 -m tools.stages", description="Run the stages of `make test`.")
@@ -262,17 +365,10 @@ def main(argv: Sequence[str]) -> int:
     if unknown := sorted(set(args.names) - {stage.name for stage in STAGES}):
         parser.error(f"no stage named {', '.join(unknown)}")
     shutil.rmtree(REPORTS, ignore_errors=True)
-    outcomes: list[Outcome] = []
-    for stage in STAGES:
-        if stage.name not in args.names if args.names else not stage.is_usual:
-            continue
-        say(f"\n##### {stage.name}: {stage.work.__doc__}")
-        outcome, why = attempt(stage.name, stage.work)
-        say(f"##### {stage.name}: {outcome.word} in {outcome.seconds:.1f} s {outcome.note or why}".rstrip())
-        outcomes.append(outcome)
-        if stage.work is stage_setup and outcome.word == "FAIL":
-            break
-    say("\n" + render_table("stage", outcomes))
+    chosen = [stage for stage in STAGES if (stage.name in args.names if args.names else stage.is_usual)]
+    begin = time.monotonic()
+    outcomes = run_stages(chosen, is_all=not args.names)
+    say("\n" + render_table("stage", outcomes, time.monotonic() - begin))
     say(render_closing(read_reports(sorted(REPORTS.glob("*.xml")))))
     return 1 if any(outcome.word == "FAIL" for outcome in outcomes) else 0
 

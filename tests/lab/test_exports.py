@@ -349,7 +349,8 @@ def test_rp_nfs_09_in_use(remote: Remote) -> None:
     }
     remote.here(wanted)
     assert mount(remote, PET, "/mnt/petset-a").rc == 0
-    hold = "nohup sh -c 'exec 3>/mnt/petset-a/held; sleep 60' >/dev/null 2>&1 & echo $!"
+    # The process that is killed below is the one that has the file: else the server waits 90 s for it.
+    hold = "nohup sh -c 'exec 3>/mnt/petset-a/held; exec sleep 60' >/dev/null 2>&1 & echo $!"
     pid = remote.lab.ssh("node-1", hold).stdout.strip()
     try:
         (result,) = remote.here({"name": "petset-exports-test", "state": "absent"})

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -71,12 +72,13 @@ def test_the_stages_of_make_test() -> None:
         "set-up",
         "gates",
         "unit",
-        "cores",
         "api",
         "playbooks",
         "servers",
         "lab",
         "scenarios",
+        "sanity",
+        "cores",
     ]
     assert all(stage.work.__doc__ for stage in STAGES)
 
@@ -129,6 +131,66 @@ def test_one_bad_stage_makes_the_run_fail_and_the_others_still_run(
     words = {good: "ok", bad: "FAIL", absent: "SKIPPED  not there yet"}
     assert [line.split(maxsplit=2)[2] for line in table[1:-2]] == [words[work] for work in works]
     assert "no tests ran" in table[-1]
+
+
+def test_stages_that_only_compute_run_aside_of_those_that_wait(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the priority of the idle, and what they print does not stand between the lines of the others."""
+    has_run = threading.Event()
+    seen: list[str] = []
+
+    def first() -> None:
+        """first"""
+        assert not has_run.is_set()
+
+    def lab() -> None:
+        """lab"""
+        assert has_run.wait(30), "the one aside has not run while this one waits"
+        stages.live(["sh", "-c", "echo the lab"])
+
+    def sanity() -> None:
+        """sanity"""
+        script = "import os; print('policy', os.sched_getscheduler(0) == os.SCHED_IDLE)"
+        stages.live([sys.executable, "-c", script])
+        seen.append((tmp_path / "sanity.log").read_text())
+        has_run.set()
+
+    def cores() -> None:
+        """cores"""
+        stages.live(["sh", "-c", "echo of no use; exit 3"])
+
+    chosen = [
+        Stage("first", first),
+        Stage("sanity", sanity, aside=True),
+        Stage("lab", lab, waits=True),
+        Stage("cores", cores, aside=True),
+    ]
+    monkeypatch.setattr(stages, "REPORTS", tmp_path)
+    monkeypatch.setattr(stages, "STAGES", chosen)
+    assert stages.main([]) == 1
+    assert "policy True" in seen[0]
+    told = capsys.readouterr().out
+    assert "policy True" in told.partition("##### sanity, aside")[2].partition("##### sanity: ok")[0]
+    assert "of no use" in told.partition("##### cores, aside")[2].partition("##### cores: FAIL")[0]
+    table = told.rpartition("stage ")[2].splitlines()
+    assert [line.split()[0] for line in table[1:-2]] == ["first", "lab", "sanity", "cores"]
+    # Whoever names one wants to see it at once.
+    assert stages.main(["cores"]) == 1
+    assert "aside" not in capsys.readouterr().out
+
+
+def test_nothing_is_left_aside_when_nothing_waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ran: list[str] = []
+
+    def late() -> None:
+        """late"""
+        ran.append("late")
+
+    monkeypatch.setattr(stages, "REPORTS", tmp_path)
+    monkeypatch.setattr(stages, "STAGES", [Stage("late", late, aside=True), Stage("good", good)])
+    assert stages.main([]) == 0
+    assert ran == ["late"]
 
 
 def test_nothing_runs_without_the_environment(
