@@ -10,7 +10,7 @@ import yaml
 from ansible_collections.stateful.petset.plugins.module_utils._core.drill import DrillKind
 from ansible_collections.stateful.petset.plugins.modules import pet_drill
 
-from tests.unit.roles.plays import tasks_in
+from tests.unit.roles.plays import LOCAL, collections_path, run_playbook, tasks_in
 
 ROOT = Path(__file__).parents[4]
 ROLE = ROOT / "roles/recovery_check"
@@ -75,3 +75,37 @@ def test_each_step_is_taken_and_a_failure_is_healed() -> None:
         "stateful.petset.pet_drill",
         "ansible.builtin.fail",
     ]
+
+
+UNDO = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role:
+        name: stateful.petset.recovery_check
+        tasks_from: undo
+      vars:
+        recovery_check_undo: {kind: node_power_off, nodes: [node-7]}
+"""
+
+
+def test_a_node_of_a_killed_run_is_switched_on_by_the_hook_of_another_drill(tmp_path: Path) -> None:
+    """The drill at hand may be of another kind and have no hook: the node stayed off and only a message was left."""
+    hook = tmp_path / "power.yml"
+    hook.write_text(
+        "- ansible.builtin.debug:\n    msg: 'HOOK {{ inventory_hostname }} {{ recovery_check_node }}"
+        " {{ recovery_check_power }}'\n"
+    )
+    power, kill = {"kind": "node_power_off", "hook": str(hook)}, {"kind": "mysqld_kill"}
+    hosts = {
+        "itself": {"recovery_check_drill": power},
+        "another": {"recovery_check_drill": kill, "recovery_check_drills": [kill, power]},
+        "nobody": {"recovery_check_drill": kill, "recovery_check_drills": [kill]},
+    }
+    inventory = {"hosts": {name: {**LOCAL, **given} for name, given in hosts.items()}}
+    done = run_playbook(tmp_path, collections_path(), UNDO, inventory)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("itself", "another"):
+        assert f"HOOK {name} node-7 on" in done.stdout
+    assert "HOOK nobody" not in done.stdout
+    assert done.stdout.count("nodes node-7 may be off") == 1
