@@ -459,6 +459,11 @@ def table_of(pets: Sequence[Mapping[str, Any]]) -> str:
         notes += [
             f"{pet['name']}: {name} does not answer" for name, said in pet.get("ping", {}).items() if said == "failed"
         ]
+        notes += [
+            f"{pet['name']}: {name} does not answer SQL: {said}"
+            for name, said in pet.get("sql", {}).items()
+            if said not in ("ok", "unknown")
+        ]
         notes += (
             [f"{pet['name']}: nothing could be run in it: {pet['probe_failure']}"] if pet.get("probe_failure") else []
         )

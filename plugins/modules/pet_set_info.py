@@ -183,11 +183,17 @@ pets:
       type: dict
       returned: with O(probe), for ready pets
     ping_ok:
-      description: Whether the servers of all peers answer by these names.
+      description: Whether the servers of all peers answer by these names, with their greeting and to a question in SQL.
       type: bool
       returned: with O(probe), for ready pets
     ping:
       description: The version that each peer answered with, or V(failed).
+      type: dict
+      returned: with O(probe), for ready pets
+    sql:
+      description:
+        - How each peer answered a question in SQL, asked as the account of the replication. V(ok), what was said
+          instead, or V(unknown) when the peer sent no greeting or the image has no C(mysql) to ask with.
       type: dict
       returned: with O(probe), for ready pets
     probe_failure:

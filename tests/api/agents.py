@@ -67,7 +67,11 @@ class Pet:
         self.agent: subprocess.Popen[bytes] | None = None
 
     def start_mysqld(self) -> None:
-        self.mysqld = self.rig.spawn(self.rig.mysqld(f"--defaults-file={self.folder / 'my.cnf'}"), self.folder / "log")
+        log, fence = self.folder / "log", self.folder / "fence"
+        self.mysqld = self.rig.spawn(self.rig.mysqld(f"--defaults-file={self.folder / 'my.cnf'}"), log)
+        fence.unlink(missing_ok=True)
+        os.mkfifo(fence)
+        self.rig.spawn(["bash", str(ROLE / "boot" / "fence.sh"), str(fence), str(self.mysqld.pid)], log)
 
     def restart_mysqld(self) -> None:
         """After a kill, as start.sh does it: the agent says when."""

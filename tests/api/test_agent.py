@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 import pymysql
 import pytest
 
-from tests.api.agents import Rig, open_session, running_rig
+from tests.api.agents import Pet, Rig, open_session, running_rig
 from tests.api.cluster import Cluster
 
 pytestmark = [
@@ -197,12 +198,17 @@ def test_killed_writer_is_replaced_and_comes_back_as_a_follower(rig: Rig) -> Non
     print(f"writer again after {gap_s:.2f} s")
 
 
-def test_a_killed_writer_comes_back_without_what_it_told_nobody(rig: Rig) -> None:
-    """Its log ends with commits that nobody has acknowledged: they would come back and overwrite the other's row."""
-    other, writer = rig.pets
+LATE = ("UPDATE app.t SET id = -2 WHERE id = -1", "INSERT INTO app.t VALUES (-3)")
+
+
+@contextlib.contextmanager
+def late_commits(rig: Rig, writer: Pet, other: Pet) -> Iterator[None]:
+    """The row -1 is on both pets, and then the writer has commits that nobody acknowledges: they change that row.
+
+    Afterwards the other pet has written that row as well. It goes on at the end of the block.
+    """
     assert other.agent is not None
-    assert writer.mysqld is not None
-    writer.sql("INSERT INTO app.t VALUES (-1)")
+    writer.sql("DELETE FROM app.t WHERE id < 0", "INSERT INTO app.t VALUES (-1)")
     told: list[str] = []
 
     def commit(statement: str) -> None:
@@ -218,8 +224,7 @@ def test_a_killed_writer_comes_back_without_what_it_told_nobody(rig: Rig) -> Non
     other.agent.send_signal(signal.SIGSTOP)
     try:
         other.sql("STOP REPLICA IO_THREAD FOR CHANNEL 'ring'")
-        late = ("UPDATE app.t SET id = -2 WHERE id = -1", "INSERT INTO app.t VALUES (-3)")
-        threads = [threading.Thread(target=commit, args=(one,)) for one in late]
+        threads = [threading.Thread(target=commit, args=(one,)) for one in LATE]
         for thread in threads:
             thread.start()
         # One of them waits for its acknowledgement, and the other behind it.
@@ -227,23 +232,35 @@ def test_a_killed_writer_comes_back_without_what_it_told_nobody(rig: Rig) -> Non
         held = "SELECT COUNT(*) FROM performance_schema.threads WHERE PROCESSLIST_USER = 'app'"
         rig.wait(lambda: writer.sql(waiting) != [(0,)] and writer.sql(held) == [(2,)], 2, "the commits wait")
         time.sleep(0.1)
-        writer.mysqld.kill()
+        yield
     finally:
         other.agent.send_signal(signal.SIGCONT)
-    rig.wait(other.is_writer, 8, "mysql-0 is the writer")
+    rig.wait(other.is_writer, 12, f"{other.name} is the writer")
+    other.sql("UPDATE app.t SET id = -4 WHERE id = -1")
     for thread in threads:
         thread.join()
     assert told == []
-    other.sql("UPDATE app.t SET id = -4 WHERE id = -1")
-    writer.restart_mysqld()
-    rig.wait(lambda: rig.lease() == ("mysql-0", {"mysql-0", "mysql-1"}), 20, "mysql-1 is in-sync again")
+
+
+def check_that_late_commits_are_gone(rig: Rig, writer: Pet, other: Pet) -> None:
+    rig.wait(lambda: rig.lease() == (other.name, {"mysql-0", "mysql-1"}), 20, f"{writer.name} is in-sync again")
     with Client(rig) as client:
         rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
     check_rows(rig, client)
     for pet in rig.pets:
         assert pet.sql("SELECT id FROM app.t WHERE id < 0") == [(-4,)]
-    assert len(list((writer.folder / ".petset-rewound").iterdir())) == 1
     assert not (writer.folder / ".petset-cut").exists()
+
+
+def test_a_killed_writer_comes_back_without_what_it_told_nobody(rig: Rig) -> None:
+    """Its log ends with commits that nobody has acknowledged: they would come back and overwrite the other's row."""
+    other, writer = rig.pets
+    with late_commits(rig, writer, other):
+        assert writer.mysqld is not None
+        writer.mysqld.kill()
+    writer.restart_mysqld()
+    check_that_late_commits_are_gone(rig, writer, other)
+    assert len(list((writer.folder / ".petset-rewound").iterdir())) == 1
     # The numbers that were cut off are used again, by other transactions.
     assert other.mysqld is not None
     other.mysqld.kill()
@@ -253,6 +270,37 @@ def test_a_killed_writer_comes_back_without_what_it_told_nobody(rig: Rig) -> Non
         rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
         rig.wait(lambda: rig.lease() == ("mysql-1", {"mysql-0", "mysql-1"}), 20, "mysql-0 is in-sync again")
     check_rows(rig, client)
+
+
+def test_a_writer_that_hung_loses_what_it_told_nobody(rig: Rig) -> None:
+    """Seen on the lab (mysqld-sigstop): when it woke, its agent closed it and its late commits came to the others."""
+    other, writer = rig.pets
+    assert writer.mysqld is not None
+    with late_commits(rig, writer, other):
+        writer.mysqld.send_signal(signal.SIGSTOP)
+    assert not writer.is_writer()
+    writer.mysqld.send_signal(signal.SIGCONT)
+    assert writer.mysqld.wait(10) == -signal.SIGKILL, "its agent has it killed"
+    writer.restart_mysqld()
+    check_that_late_commits_are_gone(rig, writer, other)
+
+
+def test_a_writer_whose_node_stood_still_loses_what_it_told_nobody(rig: Rig) -> None:
+    """The lease runs out before its agent can do anything; mysqld wakes first."""
+    writer, other = rig.pets
+    both = (writer.mysqld, writer.agent)
+    with late_commits(rig, writer, other):
+        for process in both:
+            assert process is not None
+            process.send_signal(signal.SIGSTOP)
+    for process in both:
+        assert process is not None
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.3)
+    assert writer.mysqld is not None
+    assert writer.mysqld.wait(10) == -signal.SIGKILL, "its agent has it killed"
+    writer.restart_mysqld()
+    check_that_late_commits_are_gone(rig, writer, other)
 
 
 def test_stopped_follower_is_dropped_and_commits_go_on(rig: Rig) -> None:
@@ -330,7 +378,9 @@ def test_with_neither_the_api_nor_the_other_the_writer_closes_although_commits_w
         standby.mysqld.send_signal(signal.SIGSTOP)
         standby.agent.send_signal(signal.SIGSTOP)
         try:
-            rig.wait(lambda: writer.sql("SELECT @@global.super_read_only") == [(1,)], 8, "the writer is closed")
+            # With commits that wait offline_mode keeps clients out: super_read_only would wait for them.
+            closed = "SELECT @@global.read_only OR @@global.offline_mode"
+            rig.wait(lambda: writer.sql(closed) == [(1,)], 8, "the writer is closed")
             count = len(client.acked)
             time.sleep(1)
             assert len(client.acked) == count
@@ -341,6 +391,8 @@ def test_with_neither_the_api_nor_the_other_the_writer_closes_although_commits_w
             standby.agent.send_signal(signal.SIGCONT)
         rig.wait(lambda: len(client.acked) > count + 10, 20, "rows are acknowledged again")
         rig.wait(lambda: len(rig.lease()[1]) == 2, 20, "both are in-sync again")
+        assert writer.mysqld is not None
+        assert writer.mysqld.poll() is None, "nobody else came: what waited is kept"
     check_rows(rig, client)
 
 

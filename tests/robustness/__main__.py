@@ -59,8 +59,9 @@ def cmd_run(args: argparse.Namespace) -> int:
             runs.append(run)
             gap = run.judgement.figure("gap_s")
             say(f"  {run.judgement.verdict}, longest gap {'-' if gap is None else f'{gap:.2f} s'}")
-            if FAULTS[scenario.fault].expect == "red":
-                say("  the set was damaged on purpose: a new one takes its place")
+            if FAULTS[scenario.fault].expect == "red" or run.judgement.is_damaged:
+                # Else every run after it would tell of the same damage.
+                say("  the set's data are damaged: a new one takes its place")
                 world.rebuild()
             elif not run.history.meta.is_settled:
                 say("  the set is not healthy: all faults are healed, then the playbook runs once")

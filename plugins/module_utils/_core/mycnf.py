@@ -38,6 +38,7 @@ OWNED: Final = frozenset(
         "auto_generate_certs",
         "auto_increment_increment",
         "auto_increment_offset",
+        "binlog_error_action",
         "binlog_row_image",
         "basedir",
         "bind_address",
@@ -95,6 +96,7 @@ OWNED: Final = frozenset(
         "ssl_ca",
         "ssl_cert",
         "ssl_key",
+        "stack_trace",
         "super_read_only",
         "user",
     }

@@ -3,8 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A look from within a pet: how the kernel has mounted its volume, and whether its peers answer by their names.
 
-The program needs a shell, coreutils, sed and getent; it knows no password and changes nothing. Connections are made
-with bash, where the image has it. MySQL speaks first, so that its greeting shows that a server takes connections.
+The program needs a shell, coreutils, sed and getent, and changes nothing. Connections are made with bash, where the
+image has it: MySQL speaks first, so that its greeting shows that a server takes connections. Where the image has
+MySQL's own client, it asks a question in SQL as well, as the account of the replication, which every pet has for the
+others and which may read nothing; the password goes from the pet's file to the client through a pipe.
 """
 
 from __future__ import annotations
@@ -14,13 +16,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .manifests import PORT, VOLUME_PATH
+from .manifests import PORT, SECRET_PATH, TLS_PATH, VOLUME_PATH
 
 IDENTITY_FILE: Final = ".petset-identity.json"
 # One line each: "mount <type> <source> <options>", "size <free bytes>", "file ok", "dns <peer> <address>...",
-# "ping <peer> <version or word>"; after "size" and "file" stands silent when the volume gives no answer, or an error.
-# Asking for the size needs no open file, which an NFS server does not give in its grace period. The pet's identity file
-# is there on every volume that was prepared.
+# "ping <peer> <version or word>", "sql <peer> ok", "sql <peer> unknown" or "sql <peer> failed <words>". After "size"
+# and "file" stands silent when the volume gives no answer, or an error. To ask for the size needs no open file, which
+# an NFS server does not give in its grace period. The pet's identity file is on every volume that was prepared.
 SCRIPT: Final = f"""\
 port={PORT}
 while read -r _ _ _ _ point options rest; do
@@ -49,6 +51,24 @@ for peer in "$@"; do
     said=$(timeout 5 bash -c 'exec 3<>"/dev/tcp/$1/$2" && dd bs=256 count=1 <&3 2>/dev/null' - "$peer" "$port" \\
         2>/dev/null | tr '\\000' '\\n' | tr -cd '[:print:]\\n' | sed -n '/^[0-9][0-9]*[.][0-9]/{{p;q;}}')
     echo "ping $peer ${{said:-failed}}"
+    if [ -z "$said" ] || ! command -v mysql >/dev/null 2>&1 || ! [ -r "{SECRET_PATH}/replication-password" ]; then
+        echo "sql $peer unknown"
+        continue
+    fi
+    status=0
+    said=$(
+        {{
+            printf '[client]\nuser=petset_repl\nssl-mode=VERIFY_CA\nssl-ca=%s\n' "{TLS_PATH}/ca.crt"
+            printf 'password="%s"\n' "$(sed 's/[\\\\"]/\\\\&/g' "{SECRET_PATH}/replication-password")"
+        }} | timeout -s KILL 5 mysql --defaults-file=/dev/stdin --connect-timeout=4 --batch --skip-column-names \
+            --host="$peer" --port="$port" --execute='SELECT 1' 2>&1
+    ) || status=$?
+    case $status:$said in
+        0:1) echo "sql $peer ok" ;;
+        *"unknown variable"* | *"unknown option"*) echo "sql $peer unknown" ;;
+        124:* | 137:*) echo "sql $peer failed no answer" ;;
+        *) echo "sql $peer failed $(printf '%s' "$said" | tr '\n' ' ')" ;;
+    esac
 done
 """
 
@@ -66,7 +86,8 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What one pet saw. ``dns`` and ``ping`` by the peer's name; a version in ``ping`` is an answer.
+    """What one pet saw. ``dns``, ``ping`` and ``sql`` by the peer's name; a version in ``ping`` is an answer, and so is
+    ``ok`` in ``sql``, where ``unknown`` says that the image has no client.
 
     ``size`` and ``file``: how the volume answered, ok, silent or an error.
     ``failure`` tells why it could not look; the rest is empty then.
@@ -79,6 +100,7 @@ class Probe:
     size: str = ""
     free_bytes: int | None = None
     file: str = ""
+    sql: Mapping[str, str] = field(default_factory=dict)
 
 
 def probe_command(peers: Sequence[str]) -> list[str]:
@@ -91,6 +113,7 @@ def parse_probe(text: str) -> Probe:
     mount: Mount | None = None
     dns: dict[str, tuple[str, ...]] = {}
     ping: dict[str, str] = {}
+    sql: dict[str, str] = {}
     answered = {"size": "", "file": ""}
     free_bytes: int | None = None
     for line in text.splitlines():
@@ -109,7 +132,9 @@ def parse_probe(text: str) -> Probe:
             dns[words[1]] = tuple(words[2:])
         elif words[0] == "ping" and len(words) >= 3:
             ping[words[1]] = words[2]
-    return Probe(mount, dns, ping, "", answered["size"], free_bytes, answered["file"])
+        elif words[0] == "sql" and len(words) >= 3:
+            sql[words[1]] = " ".join(words[2:]).removeprefix("failed ")
+    return Probe(mount, dns, ping, "", answered["size"], free_bytes, answered["file"], sql)
 
 
 def judge_probes(probes: Mapping[str, Probe], addresses: Mapping[str, str], service: str) -> dict[str, dict[str, Any]]:
@@ -124,6 +149,7 @@ def judge_probes(probes: Mapping[str, Probe], addresses: Mapping[str, str], serv
             name: list(probe.dns.get(name, ())) for name, address in names.items() if not _answers(probe, name, address)
         }
         silent = [name for name in names if not _VERSION.match(probe.ping.get(name, ""))]
+        refused = [name for name in names if probe.sql.get(name, "unknown") not in ("ok", "unknown")]
         unknown = bool(probe.failure)
         judged[pet] = {
             "mount": None
@@ -134,8 +160,9 @@ def judge_probes(probes: Mapping[str, Probe], addresses: Mapping[str, str], serv
             else None,
             "dns_ok": None if unknown else not wrong,
             "dns_wrong": {} if unknown else wrong,
-            "ping_ok": None if unknown or "unknown" in probe.ping.values() else not silent,
+            "ping_ok": None if unknown or "unknown" in probe.ping.values() else not silent and not refused,
             "ping": dict(probe.ping),
+            "sql": dict(probe.sql),
             "probe_failure": probe.failure,
         }
     return judged

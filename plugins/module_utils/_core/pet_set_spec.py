@@ -40,7 +40,7 @@ from .quantity import format_bytes, parse_capacity
 Options = Mapping[str, Any]
 
 BOOT_FILES: Final = frozenset(
-    {"lib.sh", "settings.sh", "prepare.sh", "start.sh", "stop.sh", "probe.sh", "petset.cnf.in"}
+    {"lib.sh", "settings.sh", "prepare.sh", "start.sh", "stop.sh", "fence.sh", "probe.sh", "petset.cnf.in"}
 )
 # Keys of the Secret by the option that gives the value, with the most bytes that MySQL takes: 32 for the password of a
 # replication channel (manual, CHANGE REPLICATION SOURCE TO), 255 as the start-up program's own limit elsewhere.

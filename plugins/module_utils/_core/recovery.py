@@ -299,6 +299,12 @@ def _answers(pet: Mapping[str, Any]) -> Finding:
     if right:
         return Finding(name, "ping", Verdict.RIGHT)
     silent = ", ".join(sorted(peer for peer, said in (pet.get("ping") or {}).items() if not said[:1].isdigit()))
+    if not silent:
+        refused = "; ".join(
+            f"{peer}: {said}" for peer, said in sorted((pet.get("sql") or {}).items()) if said not in ("ok", "unknown")
+        )
+        way_out = "look at the passwords in the Secret and at the log of these pets; what replication says is below"
+        return Finding(name, "ping", Verdict.WRONG, "no_sql", f"a question is not answered by {refused}", way_out)
     return Finding(
         name, "ping", Verdict.WRONG, "no_answer", f"no greeting from {silent}", "look at these pets and the way to them"
     )
@@ -356,6 +362,6 @@ TROUBLES: Final = (
     *("wrong_name", "other_server", "wrong_claim", "claim_lost", "volume_lost", "claim_not_bound"),
     *("volume_released", "volume_not_bound", "volume_of_other_claim", "wrong_export"),
     *("nfs_version", "nfs_soft", "nfs_no_locks", "nfs_transport", "nfs_grace", "export_withdrawn"),
-    *("dns", "no_answer"),
+    *("dns", "no_answer", "no_sql"),
     *("same_server_uuid", "same_volume", "same_export"),
 )

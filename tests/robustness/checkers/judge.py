@@ -34,6 +34,12 @@ class Judgement:
     verdict: Verdict
     findings: tuple[Finding, ...]
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the pets' data are not what they should be, and stay so: runs after this one would tell it again."""
+        of_data = {"lost_writes", "unexpected_rows", "registers", "gtids", "foreign", "checksums"}
+        return any(one.verdict is Verdict.FALSE and one.checker in of_data for one in self.findings)
+
     def figure(self, name: str) -> float | None:
         """A figure by its name, from whichever checker has it."""
         return next((f.figures[name] for f in self.findings if name in f.figures), None)

@@ -16,7 +16,7 @@ from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeCluste
 Json = Any
 BOOT_FILES = {
     name: f"# {name}\n"
-    for name in ("lib.sh", "settings.sh", "prepare.sh", "start.sh", "stop.sh", "probe.sh", "petset.cnf.in")
+    for name in ("lib.sh", "settings.sh", "prepare.sh", "start.sh", "stop.sh", "fence.sh", "probe.sh", "petset.cnf.in")
 }
 AGENT_FILES = {f"petset_agent/{name}.py": f"# {name}\n" for name in ("__init__", "__main__", "decide", "model")}
 SPEC = PetSetSpec(

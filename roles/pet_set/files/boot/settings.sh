@@ -66,7 +66,8 @@ is_pets_own() {
             skip_super_read_only | skip_slave_start | skip_networking | skip_grant_tables | skip_log_replica_updates | \
             log_slave_updates | skip_log_slave_updates | init_file | initialize* | user | chroot | basedir | \
             daemonize | plugin_load | log_error | innodb_data_home_dir | innodb_undo_directory | \
-            innodb_log_group_home_dir | innodb_doublewrite_dir | innodb_read_only) return 0 ;;
+            innodb_log_group_home_dir | innodb_doublewrite_dir | innodb_read_only | stack_trace | \
+            skip_stack_trace) return 0 ;;
     esac
     case $1 in
         *[!a-z0-9_]*) return 1 ;; # no setting's name: mysqld will say so

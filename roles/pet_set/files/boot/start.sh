@@ -65,4 +65,9 @@ rm -f "$run/starting" "$volume/.petset-guarded"
 rm -f "$run/mysqld.sock" "$run/mysqld.sock.lock" "$run/mysqld.pid"
 say "pet $ordinal of set $PETSET_SET in $PETSET_NAMESPACE, server_uuid $server_uuid: starting mysqld, read-only"
 echo "$$" >"$run/main.pid"
+rm -f "$run/fence"
+if [ -n "${PETSET_AGENT_PORT:-}" ] && command -v bash >/dev/null 2>&1 && mkfifo "$run/fence"; then
+    # Without the volume's lock, which is mysqld's alone.
+    bash "$boot/fence.sh" "$run/fence" "$$" 9>&- &
+fi
 exec mysqld --defaults-file="$run/my.cnf"

@@ -51,6 +51,8 @@ class MySQL:
     up: bool = True
     paused: bool = False
     open: bool = False
+    offline: bool = False
+    """Clients are kept out, with commits that wait: as good as closed."""
     semi_source: bool = False
     semi_replica: bool = False
     io: bool = False
@@ -58,6 +60,10 @@ class MySQL:
     linked: bool = False
     acks: int = 0
     back_s: float = 0.0
+
+    @property
+    def takes_writes(self) -> bool:
+        return self.open and not self.offline
 
     def history(self) -> set[int]:
         return self.executed | self.relay
@@ -134,7 +140,9 @@ class World:
         self.next_gtid = 1
         self.acked: set[int] = set()
         self.version = 1
-        self.record = m.Lease(True, "1", "", tuple(f"p-{n}" for n in range(min(pets, 2))), {}, mode)
+        followers = ",".join(f"p-{n}" for n in range(2, pets))
+        names = tuple(f"p-{n}" for n in range(min(pets, 2)))
+        self.record = m.Lease(True, "1", "", names, {}, mode, followers=followers)
         self.peer_cut = False
         self.log: list[str] = []
         self.pets = [
@@ -201,7 +209,7 @@ class World:
         if self.record.mode == m.SPREAD:
             return
         for other in self.pets:
-            if other is not pet and other.mysql.open and self.record.holder == other.name:
+            if other is not pet and other.mysql.takes_writes and self.record.holder == other.name:
                 raise Violation(f"{pet.name} acknowledges while {other.name} is the open holder")
 
     # --- what agents do -----------------------------------------------------------------------------------------------
@@ -210,15 +218,11 @@ class World:
         mysql = pet.mysql
         match action:
             case m.Close():
-                for waiter in mysql.waiting:
-                    waiter.client = waiter.own
-                mysql.open = False
-                mysql.semi_source = False
-                mysql.release()
+                self.close(pet, action.waiting)
             case m.Open():
                 if self.now_s < action.until_s:
                     self.check_opening(pet)
-                    mysql.open = True
+                    mysql.open, mysql.offline = True, False
             case m.StartChannel():
                 mysql.sql = True
                 mysql.io = mysql.io or not action.applier_only
@@ -235,6 +239,19 @@ class World:
             case m.SemiReplica():
                 mysql.semi_replica = action.on
 
+    def close(self, pet: Pet, waiting: str) -> None:
+        mysql = pet.mysql
+        for waiter in mysql.waiting:
+            waiter.client = waiter.own
+        if mysql.waiting and waiting == m.KEEP:
+            mysql.offline = True
+        elif mysql.waiting and waiting == m.KILL and self.random.random() < 0.8:
+            # Else nobody was there to do it.
+            self.kill(pet, 1.0, rewind=True)
+        else:
+            mysql.open = mysql.offline = mysql.semi_source = False
+            mysql.release()
+
     def check_opening(self, pet: Pet) -> None:
         if self.record.mode == m.SPREAD:
             return
@@ -243,7 +260,7 @@ class World:
             raise Violation(f"{pet.name} opens without {sorted(lost)[:5]}")
         for other in self.pets:
             # An agent that could act has closed its own by now; one that could not is kept from acknowledging.
-            if other is not pet and other.mysql.open and self.now_s - other.unwell_s > other.settings.lease_s:
+            if other is not pet and other.mysql.takes_writes and self.now_s - other.unwell_s > other.settings.lease_s:
                 raise Violation(f"{pet.name} opens while {other.name} is open")
 
     def look(self, pet: Pet) -> None:
@@ -261,6 +278,7 @@ class World:
             dead=False,
             incarnation=f"{pet.name}/{mysql.starts}",
             open=mysql.open,
+            offline=mysql.offline,
             applied=not mysql.relay,
             semi_source=mysql.semi_source,
             semi_replica=mysql.semi_replica,
@@ -429,14 +447,16 @@ class World:
 
     # --- faults -------------------------------------------------------------------------------------------------------
 
-    def kill(self, pet: Pet, seconds: float) -> None:
+    def kill(self, pet: Pet, seconds: float, *, rewind: bool = False) -> None:
+        """``rewind``: what waited is cut off before it starts again, if no other pet has it."""
         mysql = pet.mysql
         if not mysql.up:
             return
-        mysql.executed |= {waiter.gtid for waiter in mysql.waiting}
+        elsewhere = {gtid for other in self.pets if other is not pet for gtid in other.mysql.history()}
+        mysql.executed |= {waiter.gtid for waiter in mysql.waiting if not rewind or waiter.gtid in elsewhere}
         mysql.waiting.clear()
         mysql.relay.clear()
-        mysql.up = mysql.open = mysql.io = mysql.sql = mysql.semi_source = mysql.semi_replica = False
+        mysql.up = mysql.open = mysql.offline = mysql.io = mysql.sql = mysql.semi_source = mysql.semi_replica = False
         mysql.linked = mysql.paused = False
         mysql.back_s = self.now_s + seconds
         pet.marker = replace(pet.marker, pending_since_s=None)
@@ -471,7 +491,7 @@ class World:
         for pet in self.pets:
             self.tick(pet)
             mysql = pet.mysql
-            if write and mysql.open and mysql.up and not mysql.paused and len(mysql.waiting) < 3:
+            if write and mysql.takes_writes and mysql.up and not mysql.paused and len(mysql.waiting) < 3:
                 self.commit(pet, lambda: None)
         self.check()
 
@@ -482,7 +502,7 @@ class World:
         if yes and self.record.mode == m.SINGLE_WRITER and self.record.holder != yes[0]:
             self.check_pledged(yes[0])
         for pet in self.pets:
-            if pet.ordinal >= 2 and pet.mysql.open:
+            if pet.ordinal >= 2 and pet.mysql.takes_writes:
                 raise Violation(f"{pet.name} is open and no master")
 
     def check_pledged(self, name: str) -> None:
@@ -491,7 +511,7 @@ class World:
         """
         held = [pet for pet in self.pets if pet.name == self.record.holder]
         one = next(pet for pet in self.pets if pet.name == name)
-        if not held or held[0].mysql.open or one.memory.pledged_s <= one.memory.renewed_s:
+        if not held or held[0].mysql.takes_writes or one.memory.pledged_s <= one.memory.renewed_s:
             raise Violation(f"/writer of {name} says yes, the holder is {self.record.holder or 'nobody'}")
         lease, memory = held[0].lease, held[0].memory
         knows = lease is not None and lease.holder == held[0].name and memory.lease_version == lease.version
@@ -509,5 +529,5 @@ class World:
         """One writer that says so, all masters in-sync with it, and everybody up."""
         if not all(pet.mysql.up and pet.agent_up and pet.mysql.io for pet in self.pets if not self.says_writer(pet)):
             return False
-        writers = [pet for pet in self.pets if self.says_writer(pet) and pet.mysql.open]
+        writers = [pet for pet in self.pets if self.says_writer(pet) and pet.mysql.takes_writes]
         return len(writers) >= 1 and len(self.record.in_sync or ()) == min(len(self.pets), 2)

@@ -165,7 +165,7 @@ def test_the_api_may_be_away_while_the_pets_see_each_other() -> None:
     for _step in range(round(60 / STEP_S)):
         world.step()
         assert world.says_writer(world.pets[0]), world.now_s
-        assert world.pets[0].mysql.open
+        assert world.pets[0].mysql.takes_writes
     assert "nobody else takes it meanwhile" in " ".join(world.pets[0].decision.reasons)
     mend(world)
     world.run(2.0)
@@ -196,7 +196,7 @@ def test_a_pet_that_sees_the_api_takes_over_from_one_that_does_not() -> None:
     world.pets[0].api_cut = True
     world.run(8.0)
     assert world.says_writer(world.pets[1])
-    assert not world.pets[0].mysql.open
+    assert not world.pets[0].mysql.takes_writes
 
 
 def test_a_mysqld_that_hangs_for_a_moment_while_the_api_is_away_goes_on() -> None:
@@ -251,9 +251,61 @@ def test_a_writer_that_sees_neither_the_api_nor_the_other_closes_in_time() -> No
     world.run(4.0)
     _cut_api_and_peers(world, 0, 0.0)
     world.run(2.6)
-    assert not world.pets[0].mysql.open
+    assert not world.pets[0].mysql.takes_writes
     world.run(5.0)
     assert world.says_writer(world.pets[1])
+
+
+def cut_the_writer(world: World) -> agent_world.Pet:
+    """The pet that writes, cut off from everybody while clients write."""
+    world.run(4.0)
+    writer = next(pet for pet in world.pets if world.says_writer(pet))
+    _cut_api_and_peers(world, writer.ordinal, 0.0)
+    return writer
+
+
+def held(writer: agent_world.Pet) -> set[int]:
+    """Commits of clients that nobody has acknowledged, and clients are kept out since."""
+    assert (writer.mysql.open, writer.mysql.takes_writes) == (True, False)
+    return {waiter.gtid for waiter in writer.mysql.waiting}
+
+
+def test_what_a_cut_writer_held_does_not_come_back_when_another_has_written() -> None:
+    """Seen on the lab (mysqld-sigstop): it was committed when the old writer woke, over an acknowledged row."""
+    killed = 0
+    for seed in range(20):
+        world = World(seed)
+        writer = cut_the_writer(world)
+        world.run(2.9)
+        late = held(writer)
+        world.run(5.0)
+        assert world.says_writer(world.source_of(writer))
+        assert late & writer.mysql.executed == set(), "it is not known yet who writes"
+        mend(world)
+        world.run(8.0)
+        # In some of these worlds nobody is there to kill it: then it comes late.
+        was_killed = writer.mysql.starts == 2
+        killed += was_killed
+        for pet in world.pets:
+            assert (late <= pet.mysql.history()) is not was_killed
+            assert world.acked <= pet.mysql.history()
+    assert 10 < killed < 20
+
+
+def test_what_a_cut_writer_held_is_kept_when_nobody_else_came() -> None:
+    """Neither killed nor closed for good: it is the writer again, with everything."""
+    world = World(3)
+    writer = cut_the_writer(world)
+    world.kill(world.source_of(writer), 60.0)
+    world.run(5.0)
+    late = held(writer)
+    mend(world)
+    world.source_of(writer).mysql.back_s = world.now_s + 30.0
+    world.run(10.0)
+    assert world.says_writer(writer)
+    assert writer.mysql.starts == 1
+    assert writer.mysql.takes_writes
+    assert late <= writer.mysql.executed
 
 
 def test_a_writer_that_is_killed_just_after_a_pledge_is_replaced_as_fast_as_ever() -> None:
@@ -272,10 +324,10 @@ def test_a_writer_that_is_killed_just_after_a_pledge_is_replaced_as_fast_as_ever
 def test_spread_has_two_writers() -> None:
     world = World(4, mode=m.SPREAD)
     world.run(6.0)
-    assert [pet.mysql.open for pet in world.pets] == [True, True]
+    assert [pet.mysql.takes_writes for pet in world.pets] == [True, True]
     world.kill(world.pets[0], 3.0)
     world.run(12.0)
-    assert [pet.mysql.open for pet in world.pets] == [True, True]
+    assert [pet.mysql.takes_writes for pet in world.pets] == [True, True]
 
 
 # ---- the world finds mistakes ----------------------------------------------------------------------------------------
@@ -315,8 +367,12 @@ MISTAKES = (
 )  # fmt: skip
 
 
+# Where the world has the chance; elsewhere it takes long to find.
+FIRST = {_pledges_to_anybody: 1400, _stops_waiting_before_the_record_says_so: 1200}
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_are_found(mistake: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     mistake(monkeypatch)
     with pytest.raises(Broken):
-        explore(300, first=0 if mistake is not _pledges_to_anybody else 1400)
+        explore(300, first=FIRST.get(mistake, 0))

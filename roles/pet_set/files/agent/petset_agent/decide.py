@@ -15,6 +15,9 @@ In this order: never two writers, never lose an acknowledged write, then availab
   its answer: until then its giver neither takes a held lease nor opens. So the API may be away while the pets see each
   other. A pet that reads the lease itself gives none: it can take over, and clients may not reach the holder either. A
   new agent keeps the pledges that the one before it may have given.
+* What a closed writer had told nobody must not come back after the next writer's commits. As long as nobody knows who
+  writes it goes on waiting, with clients kept out; once another holds the lease, mysqld is killed and what it held is
+  cut off before it starts again (rewind.py). Where that is not possible it is committed, and comes late.
 * A holder whose mysqld is dead hands the lease back at once, and so does one whose mysqld hangs when the other's
   answers meanwhile. One storage under both makes both hang: then nobody could take over, and nobody is dropped.
 """
@@ -24,7 +27,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .model import (
+    KEEP,
+    KILL,
     NEVER,
+    RELEASE,
     SPREAD,
     Action,
     Close,
@@ -302,8 +308,27 @@ def _remember_semi_sync(look: _Look) -> None:
 def _stay_closed(look: _Look, why: str) -> str:
     look.reasons.append(why)
     if look.server.open:
-        look.sql(Close(why))
+        _close(look, why, KEEP if look.seen.lease is None else RELEASE)
     return "closed"
+
+
+def _close(look: _Look, why: str, waiting: str) -> None:
+    """Close the pet. ``waiting``: KEEP or KILL where that is possible, see ``Close``."""
+    lease = look.seen.lease
+    if lease is not None and (
+        lease.mode == SPREAD or lease.followers != "" or look.settings.ordinal >= look.settings.eligible_masters
+    ):
+        # Both are written to, or somebody else may have received it: nothing is cut off (rewind.judge).
+        waiting = RELEASE
+    if waiting == KEEP and _is_kept(look):
+        look.reasons.append("commits that nobody has acknowledged wait until it is known who writes")
+        return
+    look.sql(Close(why, waiting))
+
+
+def _is_kept(look: _Look) -> bool:
+    """Closed for clients by offline_mode, since commits wait."""
+    return look.server.offline and look.server.waiting > 0
 
 
 def _answers(look: _Look, lease: Lease | None, role: str) -> tuple[float, float]:
@@ -338,7 +363,7 @@ def _hold(look: _Look, lease: Lease) -> str:
         # mysqld tells clients OK for commits that still wait when it is stopped: it is closed before that, as long as
         # semi-sync guards it, and only then is the lease another's.
         look.reasons.append("mysqld is about to be stopped")
-        look.sql(Close("mysqld is about to be stopped"))
+        _close(look, "mysqld is about to be stopped", KILL)
         return "closed"
     if (
         look.seen.leaving
@@ -358,7 +383,7 @@ def _hold(look: _Look, lease: Lease) -> str:
         )
         if not look.fresh and not trying:
             look.reasons.append("the lease could not be renewed in time")
-            look.sql(Close("the lease could not be renewed in time"))
+            _close(look, "the lease could not be renewed in time", KEEP)
             role = "opening"
     if role == "writer" and look.fresh and server.offline:
         # Closing was given up half-way, and the lease is ours again: clients are refused although this is the writer.
@@ -404,7 +429,7 @@ def _give_up(look: _Look, lease: Lease) -> str:
     """Hand the lease back. The in-sync set stays: it says who may take it; see ``_open`` for the one who wrote last."""
     look.reasons.append("giving the lease up")
     if look.server.open:
-        look.sql(Close("the lease is given up"))
+        _close(look, "the lease is given up", KEEP)
     look.remember(giving_up=True, gave_up_s=look.now_s)
     # A mysqld that hangs is not waited for: what it holds open cannot be acknowledged once the peer has left it.
     # A put whose fate was unknown may have been this one; the next read tells.
@@ -551,7 +576,10 @@ def _follow(look: _Look, lease: Lease, *, may_take: bool) -> str:
     together = may_take and lease.mode == SPREAD and not look.seen.leaving and _may_write_too(look, lease)
     if server.open and not together:
         look.reasons.append(f"{lease.holder or 'nobody'} holds the lease")
-        look.sql(Close(f"{lease.holder or 'nobody'} holds the lease"))
+        _close(look, f"{lease.holder or 'nobody'} holds the lease", KILL if lease.holder else KEEP)
+        if not lease.holder and _is_kept(look) and may_take and not look.seen.doubt:
+            # Nobody else came: it goes on with what waits.
+            _take(look, lease)
         return "closed"
     if server.offline:
         look.reasons.append("offline_mode was left on")

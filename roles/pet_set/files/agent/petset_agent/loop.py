@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import select
@@ -22,6 +23,7 @@ from typing import Any
 import pymysql
 
 from .decide import Decision, Memory, decide, pledge
+from .fence import order_kill
 from .lease import LeaseApi, Outdated, Unreachable
 from .model import (
     NEVER,
@@ -349,7 +351,9 @@ class Agent:
             say,
         )
         self._sql = SqlWorker(
-            Database(config.socket_path, config.password_file, self._rewinder.guard),
+            Database(
+                config.socket_path, config.password_file, self._rewinder.guard, functools.partial(order_kill, run)
+            ),
             lambda: [one.state() for one in self._askers],
             wake,
         )

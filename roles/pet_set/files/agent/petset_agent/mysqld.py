@@ -18,7 +18,9 @@ import pymysql.cursors
 
 from .model import (
     FOREVER_MS,
+    KEEP,
     NEVER,
+    RELEASE,
     SNAPSHOTS,
     Channel,
     Close,
@@ -40,6 +42,7 @@ USER = "petset_agent"
 # Accounts whose sessions are not a client's: replication, the collection, this agent, the server's own.
 SPARED = frozenset({"petset_agent", "petset_admin", "petset_repl", "event_scheduler", "system user", ""})
 LIMIT_S = 2.0
+_DRAIN_S = 0.5
 _LOCK_WAIT_TIMEOUT = 1205
 _NO_DATABASE, _NO_TABLE = 1049, 1146
 
@@ -78,12 +81,17 @@ class Database:
     """One connection that is made again when it is lost. Not for two threads at once."""
 
     def __init__(
-        self, socket_path: str, password_file: Path, guard: Callable[[bool, bool], None] = lambda _on, _wait: None
+        self,
+        socket_path: str,
+        password_file: Path,
+        guard: Callable[[bool, bool], None] = lambda _on, _wait: None,
+        fence: Callable[[], bool] = lambda: False,
     ) -> None:
         """``guard`` is told at each look whether every commit waits for its acknowledgement; and before one may not,
-        for which it may take some time.
+        for which it may take some time. ``fence`` has mysqld killed; False when nobody is there to do that.
         """
         self._guard = guard
+        self._fence = fence
         self._socket_path = socket_path
         self._password_file = password_file
         self._connection: pymysql.Connection[Any] | None = None
@@ -235,7 +243,7 @@ class Database:
         """One action. Raises pymysql.err.Error, OSError."""
         match action:
             case Close():
-                self._close_for_clients()
+                self._close_for_clients(action.waiting)
             case Open():
                 # read_only OFF switches super_read_only off as well, in one statement. A statement that reaches a
                 # server which hangs is too late when it wakes: the look after it closes again.
@@ -264,15 +272,14 @@ class Database:
                 if self._has_channel():
                     self._query(f"STOP REPLICA IO_THREAD FOR CHANNEL '{CHANNEL}'")
 
-    def _close_for_clients(self) -> None:
+    def _close_for_clients(self, waiting: str) -> None:
         """Order matters: a client whose commit waits for its acknowledgement must be gone before the wait ends.
 
         Without waiters super_read_only takes effect at once, and what commits at this moment gets its acknowledgement.
         With waiters it would block on the commit lock: then offline_mode ends the clients' connections first, so that
-        none hears OK, and only after that the wait is ended.
+        none hears OK, and only after that the wait is ended; or mysqld is, see ``Close``.
         """
-        waits = self._query("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'")
-        if not int(waits[0]["Value"]):
+        if not self._waiters():
             try:
                 self._query("SET GLOBAL super_read_only = ON")
             except pymysql.err.OperationalError as error:
@@ -287,10 +294,39 @@ class Database:
                 return
         self._query("SET GLOBAL offline_mode = ON")
         self._kill(self._clients())
+        if waiting != RELEASE and not self._drained() and (waiting == KEEP or self._end()):
+            return
         self._guard(False, True)
         self._query("SET GLOBAL rpl_semi_sync_source_enabled = OFF")
         self._query("SET GLOBAL super_read_only = ON")
         self._query("SET GLOBAL offline_mode = OFF")
+
+    def _waiters(self) -> int:
+        return int(self._query("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'")[0]["Value"])
+
+    def _drained(self) -> bool:
+        """Whether all that waits is acknowledged within the time in which a peer that listens does that."""
+        end_s = time.monotonic() + _DRAIN_S
+        while self._waiters():
+            if time.monotonic() > end_s:
+                return False
+            time.sleep(_DRAIN_S / 10)
+        return True
+
+    def _end(self) -> bool:
+        """Have mysqld killed, and see it dead; False when it lives on."""
+        if not self._fence():
+            return False
+        end_s = time.monotonic() + LIMIT_S
+        while time.monotonic() < end_s:
+            try:
+                self._query("SELECT 1")
+            except (pymysql.err.Error, OSError) as error:
+                self.close()
+                if is_dead(error):
+                    return True
+            time.sleep(0.02)
+        return False
 
     def _sessions(self) -> list[dict[str, Any]]:
         return self._query(

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -19,6 +20,8 @@ dns mysql-0.db 10.0.0.1
 dns mysql-1.db 10.0.0.2
 ping mysql-0.db 9.7.4
 ping mysql-1.db failed
+sql mysql-0.db ok
+sql mysql-1.db failed ERROR 2013: Lost connection
 noise
 """
 
@@ -30,6 +33,7 @@ def test_the_output_is_read() -> None:
     assert probe.mount.options == ("hard", "nosuid", "proto=tcp", "rw", "vers=4.1")
     assert probe.dns["mysql-1.db"] == ("10.0.0.2",)
     assert probe.ping == {"mysql-0.db": "9.7.4", "mysql-1.db": "failed"}
+    assert probe.sql == {"mysql-0.db": "ok", "mysql-1.db": "ERROR 2013: Lost connection"}
     assert (probe.size, probe.free_bytes, probe.file) == ("ok", 4096000, "ok")
     assert parse_probe("") == Probe()
 
@@ -80,6 +84,15 @@ def test_what_nobody_could_see_is_not_bad_news(probe: Probe) -> None:
     assert judge_probes({"mysql-0": probe}, {"mysql-0": "10.0.0.1"}, "db")["mysql-0"]["ping_ok"] is None
 
 
+@pytest.mark.parametrize(
+    ("said", "is_right"), [("ok", True), ("unknown", True), ("failed ERROR 1045 (28000): Access denied", False)]
+)
+def test_a_greeting_is_not_enough(said: str, is_right: bool) -> None:
+    """A server at its limit of connections, or with other passwords, greets and answers nobody."""
+    probe = parse_probe(f"ping mysql-0.db 9.7.4\nsql mysql-0.db {said}")
+    assert judge_probes({"mysql-0": probe}, {"mysql-0": "10.0.0.1"}, "db")["mysql-0"]["ping_ok"] is is_right
+
+
 def greet(server: socket.socket) -> None:
     with server:
         connection, _peer = server.accept()
@@ -104,3 +117,54 @@ def test_the_program_hears_a_server_and_tells_silence(monkeypatch: pytest.Monkey
 
 def test_the_program_is_posix_shell() -> None:
     subprocess.run(["sh", "-n", "-c", pet_probe.SCRIPT], check=True)
+
+
+PASSWORD = 'it\'s "100%" $ecret\\ \\n # ; end'
+CLIENT = """\
+#!/bin/sh
+echo "$@" >"$0.words"
+cat "${1#--defaults-file=}" >"$0.options"
+cat "$0.says"
+exit "$(cat "$0.status")"
+"""
+
+
+@pytest.mark.parametrize(
+    ("says", "status", "told"),
+    [
+        ("1\n", 0, "ok"),
+        ("ERROR 1045 (28000): Access denied\n", 1, "ERROR 1045 (28000): Access denied"),
+        ("mysql: [ERROR] unknown variable 'ssl-mode=VERIFY_CA'.\n", 7, "unknown"),
+        ("", 0, "failed"),
+    ],
+)
+def test_the_program_asks_in_sql(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, says: str, status: int, told: str
+) -> None:
+    """As the replication's account; the password, with any sign, only through a pipe."""
+    client = tmp_path / "mysql"
+    client.write_text(CLIENT)
+    client.chmod(0o755)
+    (tmp_path / "mysql.says").write_text(says)
+    (tmp_path / "mysql.status").write_text(str(status))
+    (tmp_path / "replication-password").write_text(PASSWORD)
+    server = socket.create_server(("127.0.0.1", 0))
+    port = server.getsockname()[1]
+    speaking = threading.Thread(target=greet, args=(server,))
+    speaking.start()
+    script = pet_probe.SCRIPT.replace("port=3306", f"port={port}").replace(pet_probe.SECRET_PATH, str(tmp_path))
+    monkeypatch.setattr(pet_probe, "SCRIPT", script)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    done = subprocess.run(
+        pet_probe.probe_command(["localhost"]), capture_output=True, text=True, check=True, timeout=30
+    )
+    speaking.join(10)
+    assert parse_probe(done.stdout).sql == {"localhost": told}
+    words = (tmp_path / "mysql.words").read_text()
+    assert f"--host=localhost --port={port}" in words
+    options = dict(line.partition("=")[::2] for line in (tmp_path / "mysql.options").read_text().splitlines()[1:])
+    assert options["user"] == "petset_repl"
+    assert options["ssl-mode"] == "VERIFY_CA"
+    # What MySQL makes of it: the quotes around it go, and what a backslash protects stands for itself.
+    assert re.sub(r"\\(.)", r"\1", options["password"][1:-1]) == PASSWORD
+    assert PASSWORD not in words + done.stdout + done.stderr

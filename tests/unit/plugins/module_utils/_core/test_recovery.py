@@ -100,6 +100,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "disk_full": {"storage": storage(free_bytes=12 << 20)},
     "dns": {"dns_ok": False, "dns_wrong": {"mysql-0.db": []}},
     "no_answer": {"ping_ok": False, "ping": {"mysql-0.db": "failed", "mysql-1.db": "9.7.4"}},
+    "no_sql": {"ping_ok": False, "sql": {"mysql-0.db": "ok", "mysql-1.db": "ERROR 1045: Access denied"}},
     "same_volume": {"volume": "default-mysql-0"},
     "same_export": {"export": "192.0.2.10:/srv/0", **mounted(source="192.0.2.10:/srv/0")},
 }
