@@ -37,7 +37,8 @@ class Recovery:
 
     @property
     def drills(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = [{"kind": kind} for kind in ("pod_delete", "mysqld_kill", "both_pets")]
+        kinds = ("pod_delete", "mysqld_kill", "container_kill", "both_pets", "nfs_restart")
+        found: list[dict[str, Any]] = [{"kind": kind} for kind in kinds]
         if self.power:
             hook = str(self.project / "molecule" / "recovery" / "tasks" / "power.yml")
             found.append({"kind": "node_power_off", "hook": hook, "hold_s": 5})
@@ -67,7 +68,7 @@ class Recovery:
     def run(self, *drills: Mapping[str, Any]) -> tuple[str, int]:
         """To its end: what it has said, and how much it has changed."""
         process = self.start(*drills)
-        output = process.communicate(timeout=600)[0]
+        output = process.communicate(timeout=1200)[0]
         assert process.returncode == 0, output
         [changed] = re.findall(r"^localhost .*changed=(\d+)", output, re.MULTILINE)
         return output, int(changed)
@@ -116,7 +117,7 @@ def test_the_next_run_heals_it_and_proves_each_crash(pets: Pets, recovery: Recov
     records = notes(pets, RECORD)
     told = {key: one["verdict"] for key, one in records.items()}
     kinds = [one["kind"] for one in recovery.drills]
-    keys = [kind if kind == "both_pets" else f"{kind} writer" for kind in kinds]
+    keys = [kind if kind in ("both_pets", "nfs_restart") else f"{kind} writer" for kind in kinds]
     assert told == {"container_kill mysql-1": "interrupted", **dict.fromkeys(keys, "proven")}, output
     for key in keys:
         figures = records[key]["figures"]
