@@ -429,6 +429,9 @@ class World:
                 self.send(pet, action)
             elif isinstance(action, m.Marker):
                 self.mark(pet)
+            elif isinstance(action, m.Fence):
+                if self.random.random() < 0.8:
+                    self.kill(pet, 1.0, rewind=True)
             else:
                 start_s = self.now_s + self.random.choice((0.0, 0.05, 0.3))
                 pet.sql = (start_s, self.now_s + 2.0, action)

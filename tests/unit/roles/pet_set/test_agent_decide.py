@@ -31,6 +31,7 @@ MINE = replace(FREE, holder=ME, last_writer=ME)
 THEIRS = replace(FREE, holder=PEER)
 HOLDS = {"renewed_s": NOW - 0.1, "put_started_s": NOW - 0.1, "promoted": "a/1", "semi_on_s": NOW - 5, "acks": 0}
 WRITER = replace(SERVER, open=True, semi_source=True)
+AWAY = replace(WRITER, answered_s=NOW - 9)
 
 
 def ask(
@@ -163,6 +164,14 @@ CASES: dict[str, tuple[Decision, list[str]]] = {
         ["Close"],
     ),
     "follower, open": (ask(replace(SERVER, open=True), THEIRS), ["Close"]),
+    "follower, open, its mysqld hangs": (ask(AWAY, replace(THEIRS, followers="")), ["Fence"]),
+    "follower, open, its mysqld hangs, others may have what it holds": (ask(AWAY, THEIRS), []),
+    "follower, open, its mysqld hangs, ordered a moment ago": (
+        ask(AWAY, replace(THEIRS, followers=""), memory={"fenced_s": NOW - 1}),
+        [],
+    ),
+    "follower, open, its mysqld is dead": (ask(replace(AWAY, dead=True), replace(THEIRS, followers="")), []),
+    "nobody holds it, open, its mysqld hangs": (ask(AWAY, replace(FREE, followers="")), []),
     "follower, semi-sync source still on": (ask(replace(SERVER, semi_source=True), THEIRS), ["semi-sync off"]),
     "follower, does not acknowledge": (ask(replace(SERVER, semi_replica=False), THEIRS), ["SemiReplica"]),
     "follower, channel stopped": (ask(STOPPED, THEIRS), ["StartChannel"]),
@@ -576,3 +585,36 @@ def test_who_takes_the_lease_is_the_last_writer_only_once_it_is_open() -> None:
     assert not [one for one in opening.actions if isinstance(one, m.PutLease)]
     opened = ask(replace(WRITER, semi_source=False), replace(ALONE, last_writer=PEER), memory={**HOLDS, "alone": True})
     assert [one.last_writer for one in opened.actions if isinstance(one, m.PutLease)] == [ME], "at once"
+
+
+KEPT = replace(WRITER, offline=True, waiting=2)
+
+
+@pytest.mark.parametrize(
+    ("server", "lease", "memory", "waiting"),
+    [
+        (WRITER, replace(THEIRS, followers=""), {}, m.KILL),
+        (KEPT, replace(THEIRS, followers=""), {}, m.KILL),
+        (WRITER, THEIRS, {}, m.RELEASE),
+        (WRITER, replace(THEIRS, followers="mysql-2"), {}, m.RELEASE),
+        (WRITER, replace(THEIRS, followers="", in_sync=(PEER,), mode=m.SPREAD), {}, m.RELEASE),
+        (WRITER, replace(FREE, followers=""), {}, m.KEEP),
+        (KEPT, replace(FREE, followers=""), {"lease_changed_s": NOW}, None),
+        (WRITER, replace(MINE, followers=""), {**HOLDS, "renewed_s": NOW - 2}, m.KEEP),
+        (KEPT, replace(MINE, followers=""), {**HOLDS, "renewed_s": NOW - 2}, None),
+        (WRITER, replace(MINE, followers=""), {**HOLDS, "giving_up": True}, m.KEEP),
+        (WRITER, None, {}, m.KEEP),
+    ],
+)
+def test_what_becomes_of_commits_that_wait(
+    server: m.Server, lease: m.Lease | None, memory: dict[str, Any], waiting: str | None
+) -> None:
+    """Killed when another writes, if what it holds can be cut off; kept as long as that is not known."""
+    closes = [one for one in ask(server, lease, memory=memory).actions if isinstance(one, m.Close)]
+    assert [one.waiting for one in closes] == ([] if waiting is None else [waiting])
+
+
+def test_a_pet_that_keeps_what_waits_takes_the_lease_back() -> None:
+    free = replace(FREE, followers="", last_writer=ME)
+    assert short(ask(KEPT, free, memory={"lease_changed_s": NOW - 9})) == [f"put take {ME} {ME}"]
+    assert short(ask(WRITER, free, memory={"lease_changed_s": NOW - 9})) == ["Close"], "clients first"

@@ -189,7 +189,9 @@ def _decode_set(body: bytes) -> dict[str, Intervals]:
 def plan_cut(log: Log, me: str, theirs: GtidSet) -> Cut | None:
     """Where a killed writer's newest log is cut so that nothing is left that the new writer has not; None: nowhere.
 
-    ``me``: the own server_uuid. NotReadable: the end is not such that it could be cut.
+    What the new writer wrote may stand behind: a pet that wakes has received it before it was closed. It waits for the
+    commits before it, goes with them, and is fetched again. ``me``: the own server_uuid. NotReadable: the end is not
+    such that it could be cut.
     """
     if not log.in_use:
         # Closed in order: all of it is committed.
@@ -201,6 +203,8 @@ def plan_cut(log: Log, me: str, theirs: GtidSet) -> Cut | None:
     for one in log.transactions:
         if one.sid == own and not any(first <= one.number <= last for first, last in known):
             missing.append(one)
-        elif missing:
+        elif missing and one.sid == own:
             raise NotReadable(f"behind {missing[0]}, which the new writer has not, stands {one}, which it has")
+        elif missing and not holds(theirs, _uuid(one.sid), one.number):
+            raise NotReadable(f"behind {missing[0]} stands {one} of another server, and the new writer has neither")
     return Cut(missing[0].offset, tuple(missing)) if missing else None

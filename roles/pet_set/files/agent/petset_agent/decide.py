@@ -18,6 +18,7 @@ In this order: never two writers, never lose an acknowledged write, then availab
 * What a closed writer had told nobody must not come back after the next writer's commits. As long as nobody knows who
   writes it goes on waiting, with clients kept out; once another holds the lease, mysqld is killed and what it held is
   cut off before it starts again (rewind.py). Where that is not possible it is committed, and comes late.
+  A mysqld that hangs meanwhile is killed at once: it would be open for a moment when it wakes.
 * A holder whose mysqld is dead hands the lease back at once, and so does one whose mysqld hangs when the other's
   answers meanwhile. One storage under both makes both hang: then nobody could take over, and nobody is dropped.
 """
@@ -34,6 +35,7 @@ from .model import (
     SPREAD,
     Action,
     Close,
+    Fence,
     KillDumps,
     Lease,
     Marker,
@@ -51,6 +53,8 @@ from .model import (
 
 # In spread mode a commit of the master without the lease waits at most this long for the other.
 SPREAD_TIMEOUT_MS = 10_000
+# Between two orders to kill a mysqld that hangs.
+_FENCE_EVERY_S = 2.0
 # Between two attempts to hand the lease back. The first one is at once.
 _GIVE_UP_EVERY_S = 0.5
 # A lock that was waited for in vain, a deadlock: the same transaction comes through later.
@@ -84,6 +88,7 @@ class Memory:
     ``semi_on_s``        since when semi-sync is seen on in this role
     ``add_after_s``      no new attempt to add a peer before
     ``connecting_s``     since when the receiver has been connecting
+    ``fenced_s``         when mysqld was last ordered to be killed
     """
 
     started_s: float
@@ -112,6 +117,7 @@ class Memory:
     marker_s: float = NEVER
     channel_s: float = NEVER
     connecting_s: float | None = None
+    fenced_s: float = NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +176,11 @@ class _Look:
 
     def sql(self, action: Action) -> bool:
         """Ask for a statement, if mysqld answers and does nothing else for us now. One at a time."""
-        if not self.up or self.seen.sql_busy or any(not isinstance(one, PutLease | Marker) for one in self.actions):
+        if (
+            not self.up
+            or self.seen.sql_busy
+            or any(not isinstance(one, PutLease | Marker | Fence) for one in self.actions)
+        ):
             return False
         self.actions.append(action)
         return True
@@ -323,6 +333,11 @@ def _close(look: _Look, why: str, waiting: str) -> None:
     if waiting == KEEP and _is_kept(look):
         look.reasons.append("commits that nobody has acknowledged wait until it is known who writes")
         return
+    hangs = not look.up and not look.server.dead
+    if waiting == KILL and hangs and look.now_s - look.memory.fenced_s >= _FENCE_EVERY_S:
+        # It would be open for a moment when it wakes, and no statement reaches it before.
+        look.actions.append(Fence(why))
+        look.remember(fenced_s=look.now_s)
     look.sql(Close(why, waiting))
 
 

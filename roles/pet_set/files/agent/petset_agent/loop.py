@@ -27,6 +27,7 @@ from .fence import order_kill
 from .lease import LeaseApi, Outdated, Unreachable
 from .model import (
     NEVER,
+    Fence,
     Lease,
     Marker,
     Observation,
@@ -336,7 +337,7 @@ class Agent:
         wake = self._event.set
         me, namespace = config.settings.me, config.namespace
         self._askers = [PeerAsker(namespace, me, name, url, wake) for name, url in sorted(config.peers.items())]
-        run = Path(config.socket_path).parent
+        run = self._run_folder = Path(config.socket_path).parent
         self._lease = LeaseWorker(api, wake)
         self._rewinder = Rewinder(
             config.volume,
@@ -443,6 +444,8 @@ class Agent:
                 self._lease.write(action)
             elif isinstance(action, Marker):
                 self._marker.write()
+            elif isinstance(action, Fence):
+                order_kill(self._run_folder)
             else:
                 self._sql.do(action)
         return seen

@@ -225,6 +225,13 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class Fence:
+    """Have mysqld killed, without a word to it."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Open:
     """Let clients write, unless it is later than ``until_s`` by now."""
 
@@ -269,7 +276,7 @@ class Marker:
 
 
 SqlAction = Close | Open | StartChannel | StopReceiver | KillDumps | SemiSource | SemiReplica
-Action = PutLease | Marker | SqlAction
+Action = PutLease | Marker | Fence | SqlAction
 
 
 def newest_covered(snapshots: Sequence[tuple[float, _Set]], covers: Callable[[_Set], bool]) -> float:
