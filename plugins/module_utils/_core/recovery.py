@@ -303,7 +303,7 @@ def _answers(pet: Mapping[str, Any]) -> Finding:
         refused = "; ".join(
             f"{peer}: {said}" for peer, said in sorted((pet.get("sql") or {}).items()) if said not in ("ok", "unknown")
         )
-        way_out = "look at the passwords in the Secret and at the log of these pets; what replication says is below"
+        way_out = "look at the log of these pets and at the passwords in the Secret; what replication says is below"
         return Finding(name, "ping", Verdict.WRONG, "no_sql", f"a question is not answered by {refused}", way_out)
     return Finding(
         name, "ping", Verdict.WRONG, "no_answer", f"no greeting from {silent}", "look at these pets and the way to them"

@@ -106,7 +106,9 @@ render_cnf() {
         relaxed) strict=d relaxed=r ;;
     esac
     [ -r "$boot/user.cnf" ] || strict=d relaxed=d
-    sed -e "/^@USER_STRICT@/{" -e "$(insert_or_drop "$strict")" -e d -e '}' \
+    stack_trace=
+    command -v prlimit >/dev/null 2>&1 || stack_trace='/^skip_stack_trace$/d'
+    sed -e "$stack_trace" -e "/^@USER_STRICT@/{" -e "$(insert_or_drop "$strict")" -e d -e '}' \
         -e "/^@USER_RELAXED@/{" -e "$(insert_or_drop "$relaxed")" -e d -e '}' \
         -e '/^[a-z#]/{' \
         -e "s|@MEMORY_MIB@|$memory_mib|" -e "s|@POOL_MIB@|$pool_mib|" -e "s|@POOL_CHUNK_MIB@|$pool_chunk_mib|" \

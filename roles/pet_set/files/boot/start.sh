@@ -70,4 +70,6 @@ if [ -n "${PETSET_AGENT_PORT:-}" ] && command -v bash >/dev/null 2>&1 && mkfifo 
     # Without the volume's lock, which is mysqld's alone.
     bash "$boot/fence.sh" "$run/fence" "$$" 9>&- &
 fi
+# Its memory has everybody's data and passwords: no image of it on the volume or the node.
+ulimit -c 0
 exec mysqld --defaults-file="$run/my.cnf"

@@ -266,7 +266,7 @@ class World:
     def look(self, pet: Pet) -> None:
         mysql = pet.mysql
         if not mysql.up:
-            pet.server = replace(pet.server, dead=True)
+            pet.server = replace(pet.server, dead=True, open=False, offline=False, waiting=0)
             return
         if mysql.paused:
             return

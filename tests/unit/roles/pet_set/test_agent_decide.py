@@ -44,7 +44,8 @@ def ask(
     **seen: Any,
 ) -> Decision:
     """A decision at NOW by mysql-0, which has run long and has seen the lease for long."""
-    past = {"lease_version": "7", "lease_changed_s": NOW - 1, **(memory or {})}
+    past = {"lease_version": "7", "lease_changed_s": NOW - 1, "decided_s": NOW - 0.2, "awake_s": NOW - 50}
+    past |= memory or {}
     settings = m.Settings(ME if ordinal < 2 else f"mysql-{ordinal}", ordinal)
     observation = m.Observation(server, lease, peers=peers, heard=peers, **seen)
     return decide(settings, observation, Memory(NOW - 60, **past), NOW)
@@ -168,6 +169,10 @@ CASES: dict[str, tuple[Decision, list[str]]] = {
     "follower, open, its mysqld hangs, others may have what it holds": (ask(AWAY, THEIRS), []),
     "follower, open, its mysqld hangs, ordered a moment ago": (
         ask(AWAY, replace(THEIRS, followers=""), memory={"fenced_s": NOW - 1}),
+        [],
+    ),
+    "follower, open, its mysqld was not looked at as the agent stood still": (
+        ask(AWAY, replace(THEIRS, followers=""), memory={"decided_s": NOW - 9}),
         [],
     ),
     "follower, open, its mysqld is dead": (ask(replace(AWAY, dead=True), replace(THEIRS, followers="")), []),
@@ -604,6 +609,11 @@ KEPT = replace(WRITER, offline=True, waiting=2)
         (KEPT, replace(MINE, followers=""), {**HOLDS, "renewed_s": NOW - 2}, None),
         (WRITER, replace(MINE, followers=""), {**HOLDS, "giving_up": True}, m.KEEP),
         (WRITER, None, {}, m.KEEP),
+        # Nobody could take it, and the other cannot fetch what it lacks from a pet that keeps receivers out.
+        (KEPT, replace(FREE, followers="", in_sync=(PEER,)), {}, m.KILL),
+        (KEPT, replace(FREE, followers=""), {"lease_changed_s": NOW - 30}, m.KILL),
+        # Nothing has to wait for anybody.
+        (WRITER, replace(ALONE, followers=""), {**HOLDS, "giving_up": True}, m.RELEASE),
     ],
 )
 def test_what_becomes_of_commits_that_wait(
@@ -612,6 +622,29 @@ def test_what_becomes_of_commits_that_wait(
     """Killed when another writes, if what it holds can be cut off; kept as long as that is not known."""
     closes = [one for one in ask(server, lease, memory=memory).actions if isinstance(one, m.Close)]
     assert [one.waiting for one in closes] == ([] if waiting is None else [waiting])
+
+
+@pytest.mark.parametrize(
+    ("lease", "waiting"),
+    [
+        (replace(MINE, followers=""), m.DRAIN),
+        (replace(ALONE, followers=""), m.RELEASE),
+        (MINE, m.RELEASE),
+        (replace(FREE, followers=""), m.KILL),
+    ],
+)
+def test_what_becomes_of_commits_that_wait_when_mysqld_is_about_to_be_stopped(lease: m.Lease, waiting: str) -> None:
+    """Under load some always wait, and the peer acknowledges them."""
+    (close,) = (one for one in ask(WRITER, lease, memory=HOLDS, leaving=True).actions if isinstance(one, m.Close))
+    assert close.waiting == waiting
+
+
+@pytest.mark.parametrize("word", ["leaving", "terminating"])
+def test_no_channel_is_started_when_mysqld_is_about_to_be_stopped(word: str) -> None:
+    """START REPLICA and a shutdown at once made both wait for ever: the pod hung until it was killed."""
+    for server in (STOPPED, replace(STOPPED, semi_replica=False)):
+        assert short(ask(server, THEIRS, **{word: True})) == []
+        assert short(ask(server, THEIRS)) != []
 
 
 def test_a_pet_that_keeps_what_waits_takes_the_lease_back() -> None:

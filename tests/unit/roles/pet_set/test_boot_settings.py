@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -116,6 +117,23 @@ def test_users_settings_come_between(rig: Rig) -> None:
     assert got["long_query_time"] == "0.5"
     assert got["lower_case_table_names"] == "1"
     assert got["sync_binlog"] == "1"
+
+
+@pytest.mark.parametrize("has_prlimit", [True, False])
+def test_a_stack_trace_stays_where_only_a_handled_signal_ends_mysqld(rig: Rig, has_prlimit: bool) -> None:
+    """The kernel drops a signal to a container's first process that has no handler: SIGABRT without the trace's."""
+    folder, lib = rig.root / "few", rig.boot / "lib.sh"
+    folder.mkdir()
+    lib.write_text(re.sub(r"^PATH=.*$", "", lib.read_text(), flags=re.MULTILINE))
+    for path in map(Path, os.environ["PATH"].split(":")):
+        for program in path.iterdir() if path.is_dir() else ():
+            if program.name != "prlimit" and not (folder / program.name).exists():
+                (folder / program.name).symlink_to(program)
+    if has_prlimit:
+        (folder / "prlimit").symlink_to("/bin/true")
+    assert rig.run("start.sh", PATH=f"{rig.bin}:{folder}").returncode == 0
+    lines = (rig.root / "petset" / "run" / "my.cnf").read_text().splitlines()
+    assert ("skip_stack_trace" in lines) is has_prlimit
 
 
 def test_users_text_is_taken_as_it_is(rig: Rig) -> None:

@@ -28,6 +28,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .model import (
+    DRAIN,
     KEEP,
     KILL,
     NEVER,
@@ -53,8 +54,12 @@ from .model import (
 
 # In spread mode a commit of the master without the lease waits at most this long for the other.
 SPREAD_TIMEOUT_MS = 10_000
+# With a lease that nobody takes, commits without an acknowledgement are kept for so long.
+_KEEP_FREE_S = 20.0
 # Between two orders to kill a mysqld that hangs.
 _FENCE_EVERY_S = 2.0
+# A decision comes every 0.25 s. After a pause a mysqld that is well has answered within the second of these times.
+_PAUSE_S, _AWAKE_S = 1.0, 0.3
 # Between two attempts to hand the lease back. The first one is at once.
 _GIVE_UP_EVERY_S = 0.5
 # A lock that was waited for in vain, a deadlock: the same transaction comes through later.
@@ -89,6 +94,8 @@ class Memory:
     ``add_after_s``      no new attempt to add a peer before
     ``connecting_s``     since when the receiver has been connecting
     ``fenced_s``         when mysqld was last ordered to be killed
+    ``decided_s``        the last decision
+    ``awake_s``          since when this agent has decided without a long pause: before, it has not looked at anything
     """
 
     started_s: float
@@ -118,6 +125,8 @@ class Memory:
     channel_s: float = NEVER
     connecting_s: float | None = None
     fenced_s: float = NEVER
+    decided_s: float = NEVER
+    awake_s: float = NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +263,7 @@ def pledge(settings: Settings, lease: Lease | None, memory: Memory, holder: str,
 def _remember(look: _Look) -> None:
     seen, memory, now_s = look.seen, look.memory, look.now_s
     lease, put = seen.lease, seen.put
+    look.remember(awake_s=now_s if now_s - memory.decided_s > _PAUSE_S else memory.awake_s, decided_s=now_s)
     if lease is not None and lease.version != memory.lease_version:
         look.remember(lease_version=lease.version, lease_changed_s=now_s)
     if lease is not None and now_s - lease.asked_s > look.settings.read_late_s:
@@ -323,17 +333,21 @@ def _stay_closed(look: _Look, why: str) -> str:
 
 
 def _close(look: _Look, why: str, waiting: str) -> None:
-    """Close the pet. ``waiting``: KEEP or KILL where that is possible, see ``Close``."""
-    lease = look.seen.lease
+    """Close the pet. ``waiting``: as it is wanted, where that is possible; see ``Close``."""
+    lease, me = look.seen.lease, look.settings.me
     if lease is not None and (
-        lease.mode == SPREAD or lease.followers != "" or look.settings.ordinal >= look.settings.eligible_masters
+        lease.mode == SPREAD
+        or lease.followers != ""
+        or look.settings.ordinal >= look.settings.eligible_masters
+        or (lease.holder == me and lease.in_sync == (me,))
     ):
-        # Both are written to, or somebody else may have received it: nothing is cut off (rewind.judge).
+        # Both are written to, or somebody else may have received it, so nothing is cut off (rewind.judge); or nothing
+        # has to wait for anybody.
         waiting = RELEASE
     if waiting == KEEP and _is_kept(look):
         look.reasons.append("commits that nobody has acknowledged wait until it is known who writes")
         return
-    hangs = not look.up and not look.server.dead
+    hangs = not look.up and not look.server.dead and look.now_s - look.memory.awake_s >= _AWAKE_S
     if waiting == KILL and hangs and look.now_s - look.memory.fenced_s >= _FENCE_EVERY_S:
         # It would be open for a moment when it wakes, and no statement reaches it before.
         look.actions.append(Fence(why))
@@ -342,8 +356,8 @@ def _close(look: _Look, why: str, waiting: str) -> None:
 
 
 def _is_kept(look: _Look) -> bool:
-    """Closed for clients by offline_mode, since commits wait."""
-    return look.server.offline and look.server.waiting > 0
+    """Closed by offline_mode alone, as super_read_only would have waited for commits."""
+    return look.server.offline and look.server.open
 
 
 def _answers(look: _Look, lease: Lease | None, role: str) -> tuple[float, float]:
@@ -378,7 +392,7 @@ def _hold(look: _Look, lease: Lease) -> str:
         # mysqld tells clients OK for commits that still wait when it is stopped: it is closed before that, as long as
         # semi-sync guards it, and only then is the lease another's.
         look.reasons.append("mysqld is about to be stopped")
-        _close(look, "mysqld is about to be stopped", KILL)
+        _close(look, "mysqld is about to be stopped", DRAIN)
         return "closed"
     if (
         look.seen.leaving
@@ -587,12 +601,21 @@ def _feed(look: _Look) -> None:
 
 
 def _follow(look: _Look, lease: Lease, *, may_take: bool) -> str:
-    server = look.server
+    settings, server = look.settings, look.server
     together = may_take and lease.mode == SPREAD and not look.seen.leaving and _may_write_too(look, lease)
     if server.open and not together:
-        look.reasons.append(f"{lease.holder or 'nobody'} holds the lease")
-        _close(look, f"{lease.holder or 'nobody'} holds the lease", KILL if lease.holder else KEEP)
-        if not lease.holder and _is_kept(look) and may_take and not look.seen.doubt:
+        why = f"{lease.holder or 'nobody'} holds the lease"
+        look.reasons.append(why)
+        # What is kept keeps the other's receiver out as well: not for longer than somebody may come to take the lease.
+        mine = (
+            not lease.holder
+            and may_take
+            and settings.me in (lease.in_sync or ())
+            and not look.seen.leaving
+            and look.now_s - look.memory.lease_changed_s < _KEEP_FREE_S
+        )
+        _close(look, why, KEEP if mine else KILL)
+        if mine and _is_kept(look) and not look.seen.doubt:
             # Nobody else came: it goes on with what waits.
             _take(look, lease)
         return "closed"
@@ -601,6 +624,9 @@ def _follow(look: _Look, lease: Lease, *, may_take: bool) -> str:
         look.sql(Close("offline_mode was left on"))
     if server.semi_source and not together:
         look.sql(SemiSource(on=False))
+    if look.seen.leaving or look.seen.terminating:
+        # START REPLICA in the moment in which mysqld shuts down makes both wait for ever (MySQL 9.7).
+        return "follower"
     if server.semi_replica != may_take and not look.seen.doubt:
         # It takes effect when the receiver starts.
         look.sql(SemiReplica(on=may_take))

@@ -519,7 +519,11 @@ class Agent:
             status,
             metrics,
             settings.fence_s,
-            left=seen.leaving and (not server.open or now_s >= healthy_until_s),
+            # Not while a statement is on its way: it may be closing, or starting the channel.
+            left=seen.leaving
+            and not seen.sql_busy
+            and all(isinstance(one, PutLease | Marker | Fence) for one in decision.actions)
+            and (not server.open or now_s >= healthy_until_s),
         )
         news = [one.purpose for one in decision.actions if isinstance(one, PutLease) and one.purpose != "renew"]
         news += [str(one) for one in decision.actions if not isinstance(one, PutLease | Marker)]

@@ -205,19 +205,21 @@ class PutLease:
     last_writer: str
 
 
-# What becomes of commits that wait for an acknowledgement when a pet is closed. Their clients are cut off in any case.
+# What becomes of commits without an acknowledgement when a pet is closed. Their clients are cut off in any case.
 RELEASE = "release"
 KEEP = "keep"
 KILL = "kill"
+DRAIN = "drain"
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
     """No client writes any more: super_read_only, sessions ended, semi-sync source off.
 
-    ``waiting``: what becomes of commits that are not acknowledged soon. ``RELEASE``: they are committed, and come to
-    the other pets late. ``KEEP``: they go on waiting, as it is not known yet who writes; offline_mode keeps clients
-    out. ``KILL``: another writes, mysqld is killed, and they are cut off before it starts again (rewind.py).
+    ``waiting``: what becomes of commits that are not acknowledged. ``RELEASE``: they are committed, and come to the
+    other pets late. ``KEEP``: they go on waiting, as it is not known yet who writes; offline_mode keeps clients out,
+    and other pets' receivers. ``KILL``: another writes, mysqld is killed, and they are cut off before it starts again
+    (rewind.py). ``DRAIN``: the peer may still acknowledge them, for a second; then as with ``KILL``.
     """
 
     why: str

@@ -17,6 +17,7 @@ import pymysql
 import pymysql.cursors
 
 from .model import (
+    DRAIN,
     FOREVER_MS,
     KEEP,
     NEVER,
@@ -42,7 +43,7 @@ USER = "petset_agent"
 # Accounts whose sessions are not a client's: replication, the collection, this agent, the server's own.
 SPARED = frozenset({"petset_agent", "petset_admin", "petset_repl", "event_scheduler", "system user", ""})
 LIMIT_S = 2.0
-_DRAIN_S = 0.5
+_DIE_S = 5.0
 _LOCK_WAIT_TIMEOUT = 1205
 _NO_DATABASE, _NO_TABLE = 1049, 1146
 
@@ -143,6 +144,12 @@ class Database:
         found = os.stat(self._socket_path)  # noqa: PTH116
         return f"{found.st_ino}-{found.st_mtime_ns}"
 
+    def _is_of(self, incarnation: str) -> bool:
+        """Whether the socket is still that of a start that was looked at."""
+        with contextlib.suppress(OSError):
+            return incarnation.endswith(f"-{self._stamp()}")
+        return False
+
     # --- eyes ---------------------------------------------------------------------------------------------------------
 
     def look(self, peers: Iterable[RawPeer], before: Look) -> Look:
@@ -152,7 +159,11 @@ class Database:
             return self._look(list(peers), started_s)
         except (pymysql.err.Error, OSError) as error:
             self.close()
-            return replace(before, server=replace(before.server, dead=is_dead(error)), error=explain(error))
+            server = replace(before.server, dead=is_dead(error))
+            if server.dead or not self._is_of(server.incarnation):
+                # Each start is closed. What was open has gone, and nobody must be killed for it.
+                server = replace(server, open=False, offline=False, waiting=0)
+            return replace(before, server=server, error=explain(error))
 
     def _look(self, raw_peers: list[RawPeer], started_s: float) -> Look:
         row = self._query(
@@ -275,57 +286,68 @@ class Database:
     def _close_for_clients(self, waiting: str) -> None:
         """Order matters: a client whose commit waits for its acknowledgement must be gone before the wait ends.
 
-        Without waiters super_read_only takes effect at once, and what commits at this moment gets its acknowledgement.
-        With waiters it would block on the commit lock: then offline_mode ends the clients' connections first, so that
-        none hears OK, and only after that the wait is ended; or mysqld is, see ``Close``.
+        super_read_only takes effect when no commit is on its way any more; what commits at this moment gets its
+        acknowledgement. It would wait for one that gets none: then offline_mode ends the clients' connections first, so
+        that none hears OK, and only after that the wait is ended; or mysqld is, see ``Close``. A commit that is still
+        being written waits for nothing yet and counts like one that does, so only super_read_only tells that none is
+        left. offline_mode ends the sessions of replicas as well: there is nothing to be waited for after it.
         """
-        if not self._waiters():
-            try:
-                self._query("SET GLOBAL super_read_only = ON")
-            except pymysql.err.OperationalError as error:
-                if error.args[0] != _LOCK_WAIT_TIMEOUT:
-                    raise
-            else:
-                self._kill(self._clients())
-                self._guard(False, True)
-                self._query("SET GLOBAL rpl_semi_sync_source_enabled = OFF")
-                # An attempt before this one may have ended half-way.
-                self._query("SET GLOBAL offline_mode = OFF")
-                return
+        if (waiting == DRAIN or not self._waiters()) and self._make_read_only():
+            self._kill(self._clients())
+            self._let_go()
+            return
         self._query("SET GLOBAL offline_mode = ON")
         self._kill(self._clients())
-        if waiting != RELEASE and not self._drained() and (waiting == KEEP or self._end()):
+        if waiting == KEEP:
             return
+        if waiting != RELEASE and not self._make_read_only() and self._end():
+            return
+        # Who may connect all the same has perhaps come again.
+        self._kill(self._clients())
+        self._let_go()
+
+    def _waiters(self) -> int:
+        return int(self._query("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'")[0]["Value"])
+
+    def _make_read_only(self) -> bool:
+        """False: commits are on their way, and were not through within a second."""
+        try:
+            self._query("SET GLOBAL super_read_only = ON")
+        except pymysql.err.OperationalError as error:
+            if error.args[0] != _LOCK_WAIT_TIMEOUT:
+                raise
+            return False
+        return True
+
+    def _let_go(self) -> None:
+        """Commits wait for nobody any more; closed by super_read_only, which an attempt before may not have come to."""
         self._guard(False, True)
         self._query("SET GLOBAL rpl_semi_sync_source_enabled = OFF")
         self._query("SET GLOBAL super_read_only = ON")
         self._query("SET GLOBAL offline_mode = OFF")
 
-    def _waiters(self) -> int:
-        return int(self._query("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'")[0]["Value"])
-
-    def _drained(self) -> bool:
-        """Whether all that waits is acknowledged within the time in which a peer that listens does that."""
-        end_s = time.monotonic() + _DRAIN_S
-        while self._waiters():
-            if time.monotonic() > end_s:
-                return False
-            time.sleep(_DRAIN_S / 10)
-        return True
-
     def _end(self) -> bool:
-        """Have mysqld killed, and see it dead; False when it lives on."""
+        """Have mysqld killed, and see it dead; False when nobody does that. OperationalError: it does not answer, and
+        is not dead either: what it holds stays guarded.
+        """
         if not self._fence():
             return False
-        end_s = time.monotonic() + LIMIT_S
+        end_s = time.monotonic() + _DIE_S
+        answers = True
         while time.monotonic() < end_s:
             try:
-                self._query("SELECT 1")
+                # Its limit of processor time is looked at only while it uses some.
+                self._query("SELECT BENCHMARK(2000000, MD5('petset'))")
             except (pymysql.err.Error, OSError) as error:
                 self.close()
+                answers = False
                 if is_dead(error):
                     return True
-            time.sleep(0.02)
+                time.sleep(0.02)
+            else:
+                answers = True
+        if not answers:
+            raise pymysql.err.OperationalError(2013, "mysqld was ordered to be killed, and has not ended yet")
         return False
 
     def _sessions(self) -> list[dict[str, Any]]:
