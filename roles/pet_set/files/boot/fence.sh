@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # fence.sh PIPE PID: beside mysqld for as long as it lives, and kills it when its agent writes "kill" into the pipe: then
 # another pet writes, and what mysqld still holds must not be committed. Started by start.sh. Only bash reads with a limit.
