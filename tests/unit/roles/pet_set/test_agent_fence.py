@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.unit.roles.pet_set import agent_rig  # noqa: F401 - makes petset_agent importable
 from tests.unit.roles.pet_set.boot_rig import Rig, in_each_shell
 
@@ -32,12 +33,21 @@ def running(rig: Rig) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline_s = time.monotonic() + 20
-    while "sleep" not in Path(f"/proc/{process.pid}/cmdline").read_text():
+    deadline_s = time.monotonic() + patient(20)
+    while "sleep" not in Path(f"/proc/{process.pid}/cmdline").read_text() or not is_heard(rig):
         assert process.poll() is None
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
     return process
+
+
+def is_heard(rig: Rig) -> bool:
+    """Whether fence.sh reads the pipe by now."""
+    try:
+        os.close(os.open(rig.root / "petset" / "run" / PIPE, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
 
 
 @in_each_shell
@@ -45,7 +55,7 @@ def test_mysqld_is_killed_when_its_agent_says_so(rig: Rig, running: subprocess.P
     run = rig.root / "petset" / "run"
     try:
         assert order_kill(run)
-        assert running.wait(20) == -signal.SIGKILL
+        assert running.wait(patient(20)) == -signal.SIGKILL
     finally:
         running.kill()
         running.wait()
