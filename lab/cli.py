@@ -316,7 +316,8 @@ def cmd_fault(args: argparse.Namespace) -> int:
             case "power-on":
                 faults.power_on(lab, name, up.Artefacts(lab.config))
                 if lab.plan.machine(name).kind == "node":
-                    controlplane.wait_until_nodes_ready(lab, [name])
+                    boot = ssh.execute(lab.plan, lab.plan.machine(name), "cat /proc/sys/kernel/random/boot_id").strip()
+                    controlplane.wait_until_nodes_ready(lab, [name], {name: boot})
             case "pause":
                 faults.pause(lab, name)
             case "resume":

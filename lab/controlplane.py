@@ -11,7 +11,7 @@ import http.client
 import json
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -470,8 +470,12 @@ def apply_addons(plan: Plan) -> None:
             time.sleep(0.3)
 
 
-def node_conditions(plan: Plan) -> dict[str, bool]:
-    """Ready or not for each node that the API knows. Raises OSError when the API does not answer."""
+def node_conditions(plan: Plan, boots: Mapping[str, str] | None = None) -> dict[str, bool]:
+    """Ready or not for each node that the API knows. Raises OSError when the API does not answer.
+
+    ``boots``: the boot ids of machines. What the API says of an earlier boot of one is old: for 40 s after its power
+    went a node still stands there as Ready.
+    """
     reply = request(plan, "/api/v1/nodes")
     if reply.status != 200:
         raise OSError(f"nodes: {reply.status}")
@@ -479,17 +483,20 @@ def node_conditions(plan: Plan) -> dict[str, bool]:
         item["metadata"]["name"]: any(
             c["type"] == "Ready" and c["status"] == "True" for c in item["status"].get("conditions", [])
         )
+        and (boots or {}).get(item["metadata"]["name"]) in (None, item["status"].get("nodeInfo", {}).get("bootID"))
         for item in reply.json()["items"]
     }
 
 
-def wait_until_nodes_ready(state: LabState, names: Sequence[str], timeout_s: float = 120) -> None:
-    """Wait until the named nodes are Ready, telling every five seconds which are not."""
+def wait_until_nodes_ready(
+    state: LabState, names: Sequence[str], boots: Mapping[str, str] | None = None, timeout_s: float = 120
+) -> None:
+    """Wait until the named nodes are Ready, in these boots of theirs, telling every five seconds which are not."""
     deadline = time.monotonic() + timeout_s
     told = time.monotonic() + 5
     while True:
         try:
-            ready = node_conditions(state.plan)
+            ready = node_conditions(state.plan, boots)
         except (OSError, http.client.HTTPException):
             ready = {}
         missing = [name for name in names if not ready.get(name)]

@@ -492,6 +492,7 @@ def did(monkeypatch: pytest.MonkeyPatch, lab: LabState) -> list[tuple[Any, ...]]
                  "disk_full", "disk_free", "clock"):  # fmt: skip
         monkeypatch.setattr(faults, name, note(name))
     monkeypatch.setattr(controlplane, "wait_until_nodes_ready", note("ready"))
+    monkeypatch.setattr(ssh, "execute", lambda _plan, one, _script: f"boot of {one.name}\n")
     monkeypatch.setattr(up, "Artefacts", lambda config: "artefacts")
     return calls
 
@@ -500,7 +501,7 @@ def did(monkeypatch: pytest.MonkeyPatch, lab: LabState) -> list[tuple[Any, ...]]
     ("words", "calls"),
     [
         ("power-off node-2", [("power_off", "node-2")]),
-        ("power-on node-2", [("power_on", "node-2", "artefacts"), ("ready", ["node-2"])]),
+        ("power-on node-2", [("power_on", "node-2", "artefacts"), ("ready", ["node-2"], {"node-2": "boot of node-2"})]),
         ("power-on nfs", [("power_on", "nfs", "artefacts")]),
         ("pause etcd", [("pause", "etcd")]),
         ("resume etcd", [("resume", "etcd")]),

@@ -436,6 +436,18 @@ def test_a_node_is_ready_when_it_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     assert controlplane.node_conditions(PLAN) == {"a": True, "b": False, "c": False, "d": False, "e": False}
 
 
+@pytest.mark.parametrize(("boot", "is_ready"), [("now", True), ("before", False), (None, False)])
+def test_a_node_that_was_ready_before_its_power_went_is_not_ready_yet(
+    monkeypatch: pytest.MonkeyPatch, boot: str | None, is_ready: bool
+) -> None:
+    """For 40 s the API says Ready of a node that is off; power-on came back before it was Ready again."""
+    one = node("a", ("Ready", "True"))
+    one["status"]["nodeInfo"] = {"bootID": boot} if boot else {}
+    monkeypatch.setattr(controlplane, "request", lambda *a, **k: Reply(200, json.dumps({"items": [one]}).encode()))
+    assert controlplane.node_conditions(PLAN, {"a": "now"}) == {"a": is_ready}
+    assert controlplane.node_conditions(PLAN, {"b": "now"}) == {"a": True}
+
+
 @pytest.mark.parametrize("part", [p for p in PARTS if p != "apiserver"])
 def test_a_part_is_asked_in_its_own_namespace_whether_it_answers(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     asked: list[str] = []
@@ -471,7 +483,7 @@ def test_an_api_server_that_refuses_is_no_answer(monkeypatch: pytest.MonkeyPatch
 def test_nodes_that_are_not_ready_in_time_are_named_with_where_to_look(
     monkeypatch: pytest.MonkeyPatch, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def conditions(plan: Plan) -> dict[str, bool]:
+    def conditions(plan: Plan, _boots: object) -> dict[str, bool]:
         if clock.now < 3:
             raise ConnectionRefusedError
         return {"node-1": True, "node-2": False}
