@@ -88,12 +88,15 @@ def http_request(
     timeout_s: float = 5,
 ) -> Reply:
     """One HTTP(S) request from within the namespace. Raises OSError (refused, timeout, TLS) or HTTPException."""
-    sock = connect(namespace, ip, port, timeout_s)
+    wrapped = sock = connect(namespace, ip, port, timeout_s)
     try:
-        wrapped = tls.wrap_socket(sock, server_hostname=ip) if tls else sock
+        if tls:
+            wrapped = tls.wrap_socket(sock, server_hostname=ip)
         connection = _Connection(wrapped, ip)
         connection.request(method, path, body=body, headers=headers or {})
         answer = connection.getresponse()
         return Reply(answer.status, answer.read())
     finally:
+        # TLS has taken the file descriptor over.
+        wrapped.close()
         sock.close()
