@@ -32,8 +32,8 @@ REPORTS = BUILD / "reports"
 INSTALLED = BUILD / "installed"
 # What the tools of .venv run on, best first; ansible-core 2.21 wants 3.12 or later.
 PYTHONS = ("3.13", "3.14", "3.12")
-
-
+# The gates that take minutes.
+LONG_GATES = ("sanity", "units", "ansible-lint")
 # Where a stage that runs aside prints; nothing for one that runs in front.
 _ASIDE: ContextVar[IO[str] | None] = ContextVar("_ASIDE", default=None)
 # Before a child of a stage that runs aside: it gets a processor when nobody else wants it, and gives it back at once
@@ -100,9 +100,6 @@ def pytest(name: str, folder: str, *options: str) -> None:
         raise Skipped(f"{folder} has no tests yet")
     REPORTS.mkdir(parents=True, exist_ok=True)
     live([VENV / "bin" / "pytest", folder, f"--junitxml={REPORTS / name}.xml", *options])
-
-
-LONG_GATES = ("sanity", "units", "ansible-lint")
 
 
 def stage_setup() -> None:
@@ -289,11 +286,16 @@ def read_reports(files: Iterable[Path]) -> Counts:
     return sum((parse_junit(path.read_text()) for path in files), Counts())
 
 
+def render_end(outcome: Outcome, why: str) -> str:
+    """The line behind what a stage printed."""
+    return f"##### {outcome.name}: {outcome.word} in {outcome.seconds:.1f} s {outcome.note or why}".rstrip()
+
+
 def run_stage(stage: Stage) -> Outcome:
     """One stage, with a line before it and one behind it."""
     say(f"\n##### {stage.name}: {stage.work.__doc__}")
     outcome, why = attempt(stage.name, stage.work)
-    say(f"##### {stage.name}: {outcome.word} in {outcome.seconds:.1f} s {outcome.note or why}".rstrip())
+    say(render_end(outcome, why))
     return outcome
 
 
@@ -329,7 +331,7 @@ class Aside:
             stage, outcome, why = self.done[len(self.outcomes)]
             say(f"\n##### {stage.name}, aside: {stage.work.__doc__}")
             say((REPORTS / f"{stage.name}.log").read_text(errors="replace").rstrip())
-            say(f"##### {stage.name}: {outcome.word} in {outcome.seconds:.1f} s {outcome.note or why}".rstrip())
+            say(render_end(outcome, why))
             self.outcomes.append(outcome)
 
     def end(self) -> None:
