@@ -37,8 +37,12 @@ gates: .venv ## sanity, linters, types, documentation, changelog and build
 	@.venv/bin/python -m tools.gates
 
 .PHONY: unit
-unit: .venv ## unit tests
+unit: .venv ## unit tests, in a minute
 	@$(PYTHON) -m tools.stages unit
+
+.PHONY: programs
+programs: .venv ## unit tests that run whole programs: plays, the pets' start-up
+	@$(PYTHON) -m tools.stages programs
 
 .PHONY: api
 api: .venv ## tests against a real API server, no machines (KUBERNETES=1.37: another release)
@@ -75,7 +79,7 @@ demo: ## lab, site twice (the second changes nothing), status
 	@$(PYTHON) -m tools.demo
 
 .PHONY: test
-test: ## everything: set-up, gates, unit, api, playbooks, servers, lab tests, scenarios, cores
+test: ## everything: set-up, gates, unit, api, playbooks, servers, lab tests, scenarios, programs, cores
 	@$(PYTHON) -m tools.stages
 
 .PHONY: stories

@@ -120,8 +120,13 @@ def stage_sanity() -> None:
 
 
 def stage_unit() -> None:
-    """unit tests"""
-    pytest("unit", "tests/unit", "--numprocesses=auto")
+    """unit tests within one process"""
+    pytest("unit", "tests/unit", "-m", "not programs", "--numprocesses=auto")
+
+
+def stage_programs() -> None:
+    """unit tests that run whole programs: plays of the roles, the pets' start-up, the drill's workload"""
+    pytest("programs", "tests/unit", "-m", "programs", "--numprocesses=auto")
 
 
 def stage_cores() -> None:
@@ -233,6 +238,7 @@ STAGES = (
     Stage("servers", stage_servers),
     Stage("lab", stage_lab, waits=True),
     Stage("scenarios", stage_scenarios, waits=True),
+    Stage("programs", stage_programs, aside=True),
     Stage("sanity", stage_sanity, aside=True),
     Stage("cores", stage_cores, aside=True),
     Stage("stories", stage_stories, is_usual=False),

@@ -38,6 +38,8 @@ class Site:
         self.namespace = namespace
         self.inventory = folder / "inventory.yml"
         self.kubeconfig = api.kubeconfig()
+        # The folder of the programs of an ansible-core.
+        self.bin = Path(sys.executable).parent
         self.output = ""
         self.requests: list[str] = []
         self.writes: list[str] = []
@@ -66,9 +68,8 @@ class Site:
         found = {"vars": {k: v for k, v in given.items() if v is not None}, "children": groups if named_nfs else {}}
         self.inventory.write_text(json.dumps({"all": found}))
         position = self.api.audit_position()
-        program = Path(sys.executable).with_name("ansible-playbook")
         done = subprocess.run(
-            [program, "-i", self.inventory, f"stateful.petset.{name}", *options],
+            [self.bin / "ansible-playbook", "-i", self.inventory, f"stateful.petset.{name}", *options],
             cwd=self.inventory.parent,
             env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0"},
             capture_output=True,
@@ -168,6 +169,33 @@ def test_the_way_of_a_set_with_the_rights_that_are_shipped(site: Site) -> None:
     pets = ["mysql-0", "mysql-1", "mysql-2"]
     assert site.play("teardown", petset_replicas=3, petset_confirm_absent=pets)["changed"] > 0
     assert site.api.request("GET", f"/api/v1/namespaces/{site.namespace}/persistentvolumeclaims")["items"] == []
+
+
+@pytest.mark.parametrize("core", ["oldest", "newest"])
+def test_the_way_of_a_set_with_another_ansible_core(
+    site: Site, core: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What of the collection runs only inside a real playbook: templates of the roles, actions, filters, callbacks."""
+    made = subprocess.run([ROOT / "tools/core-matrix", "--venv", core], stdout=subprocess.PIPE, text=True, check=True)
+    site.bin = Path(made.stdout.strip()) / "bin"
+    monkeypatch.setenv("ANSIBLE_HOME", str(tmp_path / "ansible-home"))
+    site.kubeconfig = site.api.kubeconfig(grant_rights(site.api, site.namespace), name=f"{site.namespace}-deployer")
+    assert site.play("site", "--check", "--diff")["changed"] > 0
+    assert site.writes == []
+    assert site.play("site", "--diff")["changed"] > 0
+    shown = site.output
+    for second in ((), ("--check", "--diff")):
+        assert site.play("site", *second)["changed"] == 0, site.output
+        assert site.writes == []
+    site.play("status", petset_status_must_be_ready=True)
+    assert re.search(r"mysql-1 +ready", site.output)
+    site.play("site", fails=True, petset_replicas=1)
+    assert "it has 2 pets, 1 are wanted" in site.output
+    assert site.play("teardown")["changed"] > 0
+    assert site.play("teardown")["changed"] == 0
+    for trouble in ("[WARNING]", "[DEPRECATION", "DEPRECATED"):
+        assert trouble not in shown, shown
+    assert PASSWORD not in shown
 
 
 def test_teardown_takes_the_claims_of_the_named_pets_and_no_export_that_is_needed(site: Site) -> None:

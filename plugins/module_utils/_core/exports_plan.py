@@ -237,18 +237,33 @@ def _unknown_names(ours: Sequence[Row], known: Sequence[Entry], snapshot: Snapsh
 
     A machine that is connected is known by the names that matched when it connected; an export for another name is
     refused to it with ENOENT for up to half an hour, and exportfs does not help (case rp-nfs-01). That is so for each
-    name that is new in the table, and, after a run that was killed before it flushed, for a network that covers an
-    address which the kernel knows without it.
+    name that is new in the table, and, after a run that was killed before it flushed, for `stale_names`.
     """
     table_names = {(entry.client or "*").casefold() for entry in known}
     names = {row.client for row in ours if row.client.casefold() not in table_names}
-    for row in ours:
-        if row.kind not in (ClientKind.NETWORK, ClientKind.ANYBODY):
+    return tuple(sorted(names.union(stale_names(ours, known, snapshot.known_addresses, snapshot.facts.hosts))))
+
+
+def stale_names(
+    rows: Sequence[Row],
+    known: Sequence[Entry],
+    known_addresses: Mapping[str, frozenset[str]],
+    hosts: Mapping[str, Host | None],
+) -> tuple[str, ...]:
+    """Networks and machines of the export table that let in an address which the kernel knows without them, sorted.
+
+    rpc.mountd compares names as texts: a machine that is known by its address is not known by its host name.
+    """
+    names: set[str] = set()
+    for row in rows:
+        entry = _find(row, known, hosts)
+        if entry is None or row.kind not in (ClientKind.NETWORK, ClientKind.ANYBODY, ClientKind.HOST):
             continue
-        for address, cached in snapshot.known_addresses.items():
-            covered = not uncovered([address], [row.client], {})
-            if covered and not any(same_client(name, row.client, {}) for name in cached):
-                names.add(row.client)
+        name = entry.client or "*"
+        for address, cached in known_addresses.items():
+            is_covered = not uncovered([address], [row.client, row.entry.client or "*"], hosts)
+            if is_covered and name.casefold() not in {one.casefold() for one in cached}:
+                names.add(name)
     return tuple(sorted(names))
 
 

@@ -27,7 +27,7 @@ from .._core.exports import decode, encode, parse_exports, parse_table, printabl
 from .._core.exports_clients import ClientKind, Host, classify, parse_address
 from .._core.exports_desired import Desired
 from .._core.exports_messages import parse_messages, split_by_owner
-from .._core.exports_plan import Plan, differences
+from .._core.exports_plan import Plan, differences, stale_names
 from .._core.exports_steps import (
     FileText,
     FlushCaches,
@@ -341,6 +341,8 @@ class NfsServer:
             else:
                 self._apply_step(step)
             outcome.done.append(step.describe())
+            if isinstance(step, FlushCaches):
+                outcome.warnings += self._review_flush(plan)
         return outcome
 
     def _apply_step(self, step: Step) -> None:
@@ -402,6 +404,19 @@ class NfsServer:
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                     raise
+
+    def _review_flush(self, plan: Plan) -> list[str]:
+        """What the kernel knows connected machines by after the flush; an entry that it dropped is marked there."""
+        known = parse_known_addresses(self._read(f"{CACHES}/auth.unix.ip/content"))
+        table = parse_table(encode(self._read(ETAB)))
+        names = stale_names(plan.expected, table, known, plan.hosts)
+        if not names:
+            return []
+        shown = ", ".join(printable(name) for name in names)
+        return [
+            f"the kernel's caches were flushed, and it still knows connected machines without {shown}: they may be "
+            "refused with 'No such file or directory' for up to half an hour, or until they connect anew"
+        ]
 
     def _exportfs(self) -> tuple[int, str]:
         if self.exportfs is None:

@@ -15,6 +15,8 @@ import yaml
 from tests.unit.roles.plays import collections_path, run_play, tasks_in
 from tools.common import ROOT
 
+pytestmark = pytest.mark.programs
+
 ROLES = ROOT / "roles"
 ADDRESSES = """
 - hosts: with

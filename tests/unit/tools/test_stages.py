@@ -77,6 +77,7 @@ def test_the_stages_of_make_test() -> None:
         "servers",
         "lab",
         "scenarios",
+        "programs",
         "sanity",
         "cores",
     ]

@@ -14,6 +14,8 @@ import yaml
 from tests.unit.roles.plays import collections_path, run_play
 from tools.common import ROOT
 
+pytestmark = pytest.mark.programs
+
 ROLE = ROOT / "roles" / "nfs_exports"
 # name of the host -> its variables, and words of the message; none for input that is accepted
 INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {

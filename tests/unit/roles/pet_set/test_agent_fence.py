@@ -17,6 +17,8 @@ from tests.unit.roles.pet_set.boot_rig import Rig, in_each_shell
 
 from petset_agent.fence import PIPE, order_kill  # isort: skip
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:

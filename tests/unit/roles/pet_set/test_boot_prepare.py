@@ -19,6 +19,8 @@ import pytest
 
 from tests.unit.roles.pet_set.boot_rig import OTHER_UUID, UUID, Rig, in_each_shell
 
+pytestmark = pytest.mark.programs
+
 DOCS = Path(__file__).resolve().parents[4] / "docs" / "boot.md"
 
 

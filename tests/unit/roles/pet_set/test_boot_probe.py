@@ -14,6 +14,8 @@ import pytest
 
 from tests.unit.roles.pet_set.boot_rig import Rig, in_each_shell
 
+pytestmark = pytest.mark.programs
+
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 
 

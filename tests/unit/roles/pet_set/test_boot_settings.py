@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from tests.unit.roles.pet_set.boot_rig import BOOT, Rig, in_each_shell
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:

@@ -17,6 +17,8 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.volumes impo
 from tests.unit.roles.plays import collections_path, run_play
 from tools.common import ROOT
 
+pytestmark = pytest.mark.programs
+
 
 def parse_path(variable: str, value: str) -> object:
     """As pet_volume does."""

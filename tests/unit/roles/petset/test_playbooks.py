@@ -13,7 +13,7 @@ import pytest
 from tests.unit.roles.plays import LOCAL, run_playbook
 from tools.common import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.programs
 
 # In the place of each module; an action needs no process of its own.
 ACTION = """

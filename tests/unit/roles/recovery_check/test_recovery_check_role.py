@@ -6,11 +6,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from ansible_collections.stateful.petset.plugins.module_utils._core.drill import DrillKind
 from ansible_collections.stateful.petset.plugins.modules import pet_drill
 
 from tests.unit.roles.plays import LOCAL, collections_path, run_playbook, tasks_in
+
+pytestmark = pytest.mark.programs
 
 ROOT = Path(__file__).parents[4]
 ROLE = ROOT / "roles/recovery_check"

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.roles.plays import run_play
 from tools.common import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.programs
 
 # In the place of each module; an action needs no process of its own, so eight cases take seconds.
 ACTION = """

@@ -19,6 +19,8 @@ import pytest
 from ansible_collections.stateful.petset.plugins.module_utils._core.drill_proof import WorkLog, parse_log
 from ansible_collections.stateful.petset.plugins.module_utils._io.openssl import make_certificates
 
+pytestmark = pytest.mark.programs
+
 PROGRAM = Path(__file__).parents[4] / "roles/recovery_check/files/workload.py"
 PASSWORD = "v3ry-s3cret"
 # Every fifth row is refused by the server, every seventh loses its connection.

@@ -139,6 +139,38 @@ def test_rp_nfs_01_a_run_killed_before_the_flush() -> None:
         assert plan_exports(wanted({}), there(files, row(), known_addresses=fresh)).steps == ()
 
 
+@pytest.mark.parametrize(
+    ("cached", "flushed"),
+    [
+        ({"192.0.2.11": {"192.0.2.0/24"}}, True),
+        ({"192.0.2.11": {"192.0.2.0/24", "NODE-1.example"}}, False),
+        # mountd compares texts: its address is not its name.
+        ({"192.0.2.11": {"192.0.2.11"}}, True),
+        ({"192.0.2.12": {"192.0.2.0/24"}}, False),
+    ],
+)
+def test_rp_nfs_01_a_run_killed_before_the_flush_for_a_machine_by_name(
+    cached: dict[str, set[str]], flushed: bool
+) -> None:
+    hosts = {"node-1": Host("node-1.example", ("192.0.2.11",))}
+    desired = wanted({"clients": [{"client": "node-1", "options": None}]})
+    files = {OWN: applied(desired, there(hosts=hosts))}
+    addresses = {address: frozenset(names) for address, names in cached.items()}
+    etab = row(client="node-1.example")
+    plan = plan_exports(desired, there(files, etab, hosts=hosts, known_addresses=addresses))
+    assert plan.steps == ((FlushCaches(("node-1.example",)),) if flushed else ())
+
+
+def test_rp_nfs_01_a_run_killed_before_the_flush_for_an_address() -> None:
+    desired = wanted({"clients": [{"client": "192.0.2.11", "options": None}]})
+    files = {OWN: applied(desired, there())}
+    etab = row(client="192.0.2.11")
+    stale = {"192.0.2.11": frozenset({"192.0.2.0/24"}), "192.0.2.12": frozenset({"192.0.2.0/24"})}
+    assert plan_exports(desired, there(files, etab, known_addresses=stale)).steps == (FlushCaches(("192.0.2.11",)),)
+    fresh = {"192.0.2.11": frozenset({"192.0.2.0/24", "192.0.2.11"})}
+    assert plan_exports(desired, there(files, etab, known_addresses=fresh)).steps == ()
+
+
 def test_directories() -> None:
     desired = wanted({"create": True, "owner": "mysql", "group": "999", "mode": "0750"})
     users = {"users": {"mysql": 999}, "groups": {"999": 999}}

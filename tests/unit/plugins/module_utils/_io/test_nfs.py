@@ -182,6 +182,19 @@ def test_rp_nfs_01_flush(server: Server) -> None:
     assert all(server.read(f"/proc/net/rpc/{name}/flush").strip().isdigit() for name in nfs.FLUSHED)
 
 
+def test_rp_nfs_01_a_flush_that_does_nothing_is_told(server: Server) -> None:
+    """The files of a test are no kernel: what is known stays."""
+    server.nfsd()
+    known = "#domain\n{hash}nfsd 192.0.2.11 {names}\n"
+    server.write("/proc/net/rpc/auth.unix.ip/content", known.format(hash="", names="198.51.100.0/24"))
+    _changed, outcome = server.converge(server.wants({}))
+    (warning,) = [one for one in outcome.warnings if "flushed" in one]
+    assert "192.0.2.0/24" in warning
+    server.converge(server.wants(state="absent"))
+    server.write("/proc/net/rpc/auth.unix.ip/content", known.format(hash="# ", names="198.51.100.0/24"))
+    assert not [one for one in server.converge(server.wants({}))[1].warnings if "flushed" in one]
+
+
 def test_flush_where_a_cache_is_missing(server: Server) -> None:
     server.write("/proc/net/rpc/auth.unix.ip/flush", "")
     server.io._apply_step(FlushCaches(("*",)))
