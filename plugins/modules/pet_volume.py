@@ -161,6 +161,12 @@ options:
     type: list
     elements: str
     default: []
+  after_set:
+    description:
+      - With O(state=absent) in check mode, say what would be removed once the set and its pods are gone, as a playbook
+        does that removes them first. What else uses a claim still counts. Without check mode it has no effect.
+    type: bool
+    default: false
 seealso:
   - module: stateful.petset.pet_volume_info
   - name: Persistent Volumes
@@ -360,6 +366,7 @@ def argument_spec() -> dict[str, Any]:
         },
         labels={"type": "dict", "default": {}},
         confirm_absent={"type": "list", "elements": "str", "default": []},
+        after_set={"type": "bool", "default": False},
     )
 
 
@@ -375,6 +382,7 @@ def run(module: Module, client: KubeClient, partial: MutableMapping[str, Any]) -
         wait_s=float(params["wait_timeout"]) if params["wait"] else None,
         create_namespace=params["create_namespace"],
         diff=module._diff,
+        after_set=params["after_set"],
     )
     progress = progress_of(module)
     if params["state"] == "present":

@@ -9,6 +9,8 @@ pod uses, and whose volume keeps its data.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from . import names
 from .errors import InvalidInput
 from .kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, ObjectRef
@@ -36,6 +38,15 @@ def plan_absent(wanted: VolumeSet, snapshot: Snapshot, confirmed: tuple[str, ...
             groups[pet.ordinal] = tuple(steps)
     found.raise_if_any()
     return Plan(groups, (), tuple(found.warnings), tuple(kept))
+
+
+def without_set(wanted: VolumeSet, snapshot: Snapshot) -> Snapshot:
+    """What will be there once the set and its pods are gone, whoever else uses the claims: for a prediction."""
+    pets = {pet.name for pet in wanted.pets}
+    users = None
+    if snapshot.users is not None:
+        users = {claim: tuple(pod for pod in pods if pod not in pets) for claim, pods in snapshot.users.items()}
+    return replace(snapshot, users=users, set_ordinals=frozenset())
 
 
 def is_anything_left(wanted: VolumeSet, snapshot: Snapshot) -> bool:

@@ -38,7 +38,7 @@ from .._core.volumes_live import (
     users_of_claims,
 )
 from .._core.volumes_plan import driver_of, needs_class, needs_namespace, plan_present
-from .._core.volumes_removal import is_anything_left, plan_absent
+from .._core.volumes_removal import is_anything_left, plan_absent, without_set
 from .._core.volumes_report import (
     ClaimReport,
     explain_claims,
@@ -62,12 +62,13 @@ BINDER_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a run behaves. ``wait_s`` None: nothing is waited for."""
+    """How a run behaves. ``wait_s`` None: nothing is waited for. ``after_set``: check mode predicts a later state."""
 
     check_mode: bool = False
     wait_s: float | None = 300.0
     create_namespace: bool = False
     diff: bool = False
+    after_set: bool = False
 
 
 def resolve_host(server: str) -> frozenset[str]:
@@ -163,6 +164,8 @@ def run_absent(
 
     def look_and_plan() -> tuple[Snapshot, Plan]:
         seen = observe_for_removal(client, wanted)
+        if options.check_mode and options.after_set:
+            seen = without_set(wanted, seen)
         return seen, plan_absent(wanted, seen, confirmed)
 
     snapshot, plan = _until_carried_out(client, wanted, look_and_plan, options, partial, all_steps, warnings)

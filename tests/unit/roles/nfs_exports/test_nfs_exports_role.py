@@ -29,6 +29,19 @@ INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     # As -e replicas=3 and an AWX survey give them.
     "texts": ({"nfs_exports_managed": "false", "nfs_exports_server": "nfs", "nfs_exports_replicas": "3"}, []),
+    "lists-as-texts": (
+        {
+            "nfs_exports_managed": "false", "nfs_exports_server": "nfs", "nfs_exports_ordinals": "2, 0",
+            "nfs_exports_clients": "192.0.2.0/24, node-1",
+        },
+        [],
+    ),
+    "one-as-text": (
+        {"nfs_exports_managed": "false", "nfs_exports_server": "nfs", "nfs_exports_ordinals": "1"},
+        [],
+    ),
+    "twice-as-text": ({"nfs_exports_ordinals": "1,1"}, ["nfs_exports_ordinals: 1,1"]),
+    "clients-as-commas": ({"nfs_exports_clients": ","}, ["nfs_exports_clients", "192.0.2.0/24"]),
     "relative": ({"nfs_exports_path": "srv/{ordinal}"}, ["nfs_exports_path", '"srv/{ordinal}"', "absolute"]),
     "one-for-all": ({"nfs_exports_path": "/srv/x"}, ["nfs_exports_path", '"/srv/x"', "{ordinal}"]),
     "no-pets": ({"nfs_exports_replicas": 0}, ["nfs_exports_replicas: 0", "at least one"]),
@@ -89,6 +102,10 @@ def test_exports_of_the_pets(results: dict[str, dict[str, Any]]) -> None:
         ("/data/m-4", "default/m/4"),
         ("/data/m-1", "default/m/1"),
     ]
+    texts = results["lists-as-texts"]["pets"]
+    assert [pet["fsid_seed"] for pet in texts] == ["default/mysql/2", "default/mysql/0"]
+    assert [client["client"] for client in texts[0]["clients"]] == ["192.0.2.0/24", "node-1"]
+    assert [pet["fsid_seed"] for pet in results["one-as-text"]["pets"]] == ["default/mysql/1"]
 
 
 def render(**given: Any) -> tuple[str, configparser.ConfigParser]:

@@ -29,7 +29,9 @@ class ActionModule(ActionBase):
         call = {{**self._task.args, "module": {name!r}, "check": self._task.check_mode}}
         with (folder / "calls").open("a") as calls:
             calls.write(json.dumps(call, default=str) + "\\n")
-        return {{"changed": False, **json.loads((folder / "answers.json").read_text()).get({name!r}, {{}})}}
+        answers = json.loads((folder / "answers.json").read_text())
+        looks = " look" if self._task.check_mode else ""
+        return {{"changed": False, **answers.get({name!r} + looks, answers.get({name!r}, {{}}))}}
 """
 ANSWERS: dict[str, Any] = {
     "pet_volume_info": {"pets": [], "volumes": []},
@@ -47,6 +49,16 @@ REFUSED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         "teardown",
         {"petset_confirm_absent": ["mysql-1"], "petset_teardown_exports": "true"},
         ["petset_teardown_exports: true: mysql-0 keep claims and volumes", "named in petset_confirm_absent"],
+    ),
+    "teardown-exports-of-others": (
+        "teardown",
+        {
+            "petset_confirm_absent": ["mysql-0", "mysql-1"],
+            "petset_teardown_exports": True,
+            "petset_nfs_managed": "false",
+            "petset_nfs_server": "192.0.2.10",
+        },
+        ["petset_teardown_exports: true: with petset_nfs_managed: false there are no exports of this collection"],
     ),
     "recovery-drill": (
         "recovery",
@@ -132,6 +144,7 @@ def test_teardown_looks_first_and_takes_the_objects_of_the_named_pets(playbooks:
         "pet_volume_info",
         "pet_proxy absent look",
         "pet_set absent look",
+        "pet_volume absent look",
         "pet_proxy absent",
         "pet_set absent",
         "pet_volume absent",
@@ -163,6 +176,7 @@ def test_exports_go_last_when_nothing_needs_them(playbooks: Playbooks) -> None:
         "pet_volume_info",
         "pet_proxy absent look",
         "pet_set absent look",
+        "pet_volume absent look",
         "pet_proxy absent",
         "pet_set absent",
         "pet_volume absent",
@@ -211,6 +225,15 @@ def test_a_run_that_begins_with_the_exports_keeps_those_that_are_needed(playbook
 
 
 def test_a_removal_that_fails_leaves_the_exports(playbooks: Playbooks) -> None:
-    done = playbooks.run("teardown", answers={"pet_volume": {"failed": True, "msg": "mysql-1 is in use"}}, **ALL)
+    answers = {"pet_volume": {"failed": True, "msg": "mysql-1 is in use"}, "pet_volume look": {}}
+    done = playbooks.run("teardown", answers=answers, **ALL)
     assert done.returncode != 0
     assert playbooks.told[-1] == "pet_volume absent"
+
+
+def test_a_removal_that_would_fail_leaves_the_set(playbooks: Playbooks) -> None:
+    answers = {"pet_volume look": {"failed": True, "msg": "it is in use by backup"}}
+    done = playbooks.run("teardown", answers=answers, **ALL)
+    assert done.returncode != 0
+    assert playbooks.told[-1] == "pet_volume absent look"
+    assert not [one for one in playbooks.told if not one.endswith(("info", "look"))]

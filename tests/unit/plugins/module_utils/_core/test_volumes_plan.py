@@ -17,7 +17,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_live
     parse_volume,
 )
 from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_plan import driver_of, plan_present
-from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_removal import plan_absent
+from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_removal import plan_absent, without_set
 from ansible_collections.stateful.petset.tests.unit.fakes.volumes import params
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,6 +146,15 @@ def test_the_diff_tells_exactly_the_objects_that_change(world: dict[str, Any]) -
     shown = diff_of(plan.steps)
     assert len(shown) == len(plan.steps)
     assert all(one["before"] != one["after"] for one in shown)
+
+
+def test_a_removal_is_predicted_as_it_will_be_without_the_set() -> None:
+    """What is not the set's still stands in the way, and what cannot be seen is not taken for gone."""
+    users = {"db-mysql-0": ("backup", "mysql-0"), "db-mysql-1": ("mysql-1",)}
+    seen = without_set(WANTED, Snapshot(users=users, set_ordinals=frozenset({0, 1})))
+    assert seen.users == {"db-mysql-0": ("backup",), "db-mysql-1": ()}
+    assert seen.set_ordinals == frozenset()
+    assert without_set(WANTED, Snapshot(set_ordinals=None)).users is None
 
 
 @given(
