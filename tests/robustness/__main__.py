@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import sys
 import time
@@ -63,6 +64,7 @@ def cmd_run(args: argparse.Namespace) -> int:
                 # Else every run after it would tell of the same damage.
                 say("  the set's data are damaged: a new one takes its place")
                 world.rebuild()
+                runner.earlier = -1
             elif not run.history.meta.is_settled:
                 say("  the set is not healthy: all faults are healed, then the playbook runs once")
                 world.heal_everything()
@@ -70,7 +72,8 @@ def cmd_run(args: argparse.Namespace) -> int:
     finally:
         world.heal_everything()
         if runs:
-            (folder / "summary.md").write_text(render_summary_markdown(runs, f"Fault runs, seed {seed}"))
+            heading = f"Fault runs of {time.strftime('%Y-%m-%d')}, {os.cpu_count()} processors, seed {seed}"
+            (folder / "summary.md").write_text(render_summary_markdown(runs, heading))
     return show(runs, folder)
 
 

@@ -133,6 +133,8 @@ def read_pet(settings: dict[str, Any], pet: str, host: str) -> FinalRead:
                 )
                 for client in settings["clients"]
             }
+            ours = ",".join(str(int(one)) for one in settings["clients"]) or "0"
+            ((earlier,),) = rows(f"SELECT COUNT(*) FROM {append.TABLE} WHERE client NOT IN ({ours})")
             wanted = ",".join(str(int(one)) for one in settings["registers"]) or "0"
             registers = {
                 str(one): number
@@ -142,7 +144,7 @@ def read_pet(settings: dict[str, Any], pet: str, host: str) -> FinalRead:
         connection.close()
     except CLIENT_ERRORS as error:
         return FinalRead(pet, "", "", error=f"{type(error).__name__}: {error}")
-    return FinalRead(pet, server, " ".join(gtids.split()), "", sequences, registers, checksums)
+    return FinalRead(pet, server, " ".join(gtids.split()), "", sequences, registers, checksums, "", int(earlier))
 
 
 def read_gtids(settings: dict[str, Any], host: str) -> str | None:

@@ -83,6 +83,7 @@ class FinalRead:
     ``rows``       of the append workload, of this run's clients: client -> list of [first, last] sequence ranges
     ``registers``  register -> number, of this run's clients
     ``checksums``  table -> CHECKSUM TABLE
+    ``earlier``    how many rows of the append workload are of other runs' clients; -1: not counted
     """
 
     type: ClassVar[str] = "final"
@@ -94,6 +95,7 @@ class FinalRead:
     registers: dict[str, int] = field(default_factory=dict)
     checksums: dict[str, int | None] = field(default_factory=dict)
     error: str = ""
+    earlier: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,9 @@ class Meta:
                 not start until a person acts), red (damage on purpose, which has to be found)
     ``healed_by``  empty: by itself; else the command
     ``gap_limit_s``  clients may be without an acknowledged write for so long; 0: however long
+    ``keeps_writer``  the fault must not make another pet the writer
+    ``reddens``  of damage on purpose: the checkers that have to find it
+    ``earlier``  how many rows clients of earlier runs have in the set; -1: not known
     """
 
     type: ClassVar[str] = "meta"
@@ -118,6 +123,9 @@ class Meta:
     is_settled: bool = True
     notes: tuple[str, ...] = ()
     gap_limit_s: float = 0.0
+    keeps_writer: bool = False
+    reddens: tuple[str, ...] = ()
+    earlier: int = -1
     format: int = FORMAT
 
 
@@ -138,6 +146,15 @@ class History:
     def last(self, phase: str) -> int | None:
         """When this phase was last reached."""
         return next((event.at_ns for event in reversed(self.events) if event.phase == phase), None)
+
+    def servers(self) -> dict[str, list[str]]:
+        """The server_uuids that were seen under each pet's name, in the order of the first look at each."""
+        found: dict[str, dict[str, None]] = {pet: {} for pet in self.meta.pets}
+        seen = [(one.pet, one.server) for one in self.samples] + [(one.pet, one.server) for one in self.finals]
+        for pet, server in seen:
+            if server:
+                found.setdefault(pet, {})[server.lower()] = None
+        return {pet: list(uuids) for pet, uuids in found.items()}
 
     def acknowledged(self) -> Iterator[Operation]:
         """What clients were told is done."""
@@ -166,7 +183,8 @@ def parse_line(text: str) -> Record:
         if kind == "final":
             return FinalRead(**data)
         if kind == "meta":
-            meta = Meta(**{**data, "pets": tuple(data["pets"]), "notes": tuple(data["notes"])})
+            lists: dict[str, Any] = {name: tuple(data[name]) for name in ("pets", "notes", "reddens") if name in data}
+            meta = Meta(**{**data, **lists})
             if meta.format != FORMAT:
                 raise ValueError(f"format {meta.format}, not {FORMAT}")
             return meta

@@ -121,7 +121,7 @@ def write_report(folder: Path, history: History, judgement: Judgement) -> None:
 
 
 # Checkers of what clients were told and pets hold. That a set does not heal is no proof that damage was found.
-SAFETY = ("lost_writes", "unexpected_rows", "registers", "gtids", "checksums", "foreign", "single_writer")
+SAFETY = ("lost_writes", "unexpected_rows", "registers", "gtids", "checksums", "identity", "foreign", "single_writer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +133,11 @@ class Run:
 
     @property
     def is_as_expected(self) -> bool:
-        """Whether it passed; damage on purpose has to be found."""
+        """Whether it passed; damage on purpose has to be found, by all the checkers that are for it."""
         if self.history.meta.expect == "red":
-            return any(one.checker in SAFETY and one.verdict is Verdict.FALSE for one in self.judgement.findings)
+            found = {one.checker for one in self.judgement.findings if one.verdict is Verdict.FALSE}
+            reddens = self.history.meta.reddens
+            return found.issuperset(reddens) if reddens else not found.isdisjoint(SAFETY)
         return self.judgement.verdict is Verdict.TRUE
 
 

@@ -7,7 +7,7 @@ import json
 import subprocess
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,8 @@ class Runner:
         self.tell = tell
         self.number = int(time.time()) % 10_000_000
         self.tail = Tail(folder / "none")
+        # How many rows clients have in the set, as far as all pets agreed; -1: not known.
+        self.earlier = -1
 
     # -- looks -------------------------------------------------------------------------------------------------------
 
@@ -160,6 +162,9 @@ class Runner:
             time.time_ns() - time.monotonic_ns(),
             expect=fault.expect,
             gap_limit_s=fault.gap_limit_s,
+            keeps_writer=fault.keeps_writer,
+            reddens=fault.reddens,
+            earlier=self.earlier,
         )
         settings = self.world.settings(self.number, CLIENTS, REGISTERS)
         settings["folder"] = str(folder)
@@ -200,6 +205,7 @@ class Runner:
             is_settled=progress.is_settled,
             notes=tuple(progress.notes),
         )
+        self.earlier = rows_of_all(finals)
         with (folder / "run.jsonl").open("w", encoding="utf-8") as file:
             records: list[Record] = [meta, *events, *finals]
             file.writelines(render_line(one) for one in records)
@@ -277,6 +283,17 @@ class Runner:
         """The reads themselves."""
         done = self.world.client("read", {**settings, "limit_s": limit_s}, limit_s=limit_s + 120)
         return [FinalRead(**json.loads(line)) for line in done.out.splitlines() if line.startswith("{")]
+
+
+def rows_of_all(finals: Sequence[FinalRead]) -> int:
+    """How many rows every pet has of all clients ever; -1: not known, or not the same."""
+    counts = set()
+    for final in finals:
+        if final.error or final.earlier < 0:
+            return -1
+        own = sum(high - low + 1 for ranges in final.rows.values() for low, high in ranges)
+        counts.add(final.earlier + own)
+    return counts.pop() if len(counts) == 1 else -1
 
 
 def last_words(text: str) -> str:

@@ -20,7 +20,8 @@ def longest_gap_ns(times: list[int], begin_ns: int, end_ns: int) -> int:
 def check_availability(history: History) -> Finding:
     """The longest gap, the time from the fault to the first write that began after it, and to a healthy set.
 
-    It is false only for a fault that clients must not notice; what else is too long is for those who read the table.
+    It is false only for a fault that clients must not notice, which makes no other pet the writer either; what else is
+    too long is for those who read the table.
     """
     times = [one.completed_ns for one in history.acknowledged()]
     begin_ns, end_ns = history.first("inject"), history.last("healthy")
@@ -36,6 +37,10 @@ def check_availability(history: History) -> Finding:
     gap_s, limit_s = figures["gap_s"] or 0.0, history.meta.gap_limit_s
     if limit_s and gap_s > limit_s:
         why = f"no write was acknowledged for {gap_s:.2f} s, and clients must not notice this fault ({limit_s:g} s)"
+        return Finding("availability", Verdict.FALSE, (why,), figures)
+    writers = list(dict.fromkeys(one.server for one in history.acknowledged() if one.server))
+    if history.meta.keeps_writer and len(writers) > 1:
+        why = f"writes were acknowledged by {len(writers)} pets one after the other, and this fault concerns none"
         return Finding("availability", Verdict.FALSE, (why,), figures)
     return Finding("availability", Verdict.TRUE, (), figures)
 
@@ -62,10 +67,15 @@ def check_effect(history: History) -> Finding:
 
 
 def check_healing(history: History) -> Finding:
-    """The set got healthy by the means that the fault allows: by itself, or by the playbook; refusals by a person."""
+    """The set got healthy by the means that the fault allows: by itself, or by the playbook where it is said so."""
     meta = history.meta
     if not meta.is_settled:
         return Finding("healing", Verdict.FALSE, ("the set did not get healthy: " + "; ".join(meta.notes),))
-    if meta.healed_by and meta.expect == "heal":
+    if meta.expect == "site" and meta.healed_by != "site":
+        why = f"the playbook should heal it: {meta.healed_by or 'it was not run'}"
+        return Finding("healing", Verdict.FALSE, (why, *meta.notes))
+    if meta.healed_by and meta.expect in ("heal", "refuse"):
         return Finding("healing", Verdict.FALSE, (f"it should heal by itself, but needed {meta.healed_by}",))
+    if history.last("healthy") is None:
+        return Finding("healing", Verdict.UNKNOWN, ("the set was not seen healthy after the fault", *meta.notes))
     return Finding("healing", Verdict.TRUE, meta.notes)

@@ -93,6 +93,17 @@ def check_gtids(history: History) -> Finding:
     return Finding("gtids", Verdict.TRUE)
 
 
+def check_identity(history: History) -> Finding:
+    """Each pet is one server from its first look to its last read: none was initialised anew."""
+    servers = history.servers()
+    evidence = [f"{pet} was {' and then '.join(uuids)}" for pet, uuids in servers.items() if len(uuids) > 1]
+    if evidence:
+        return Finding("identity", Verdict.FALSE, tuple(evidence))
+    if unknown := [pet for pet, uuids in servers.items() if not uuids]:
+        return Finding("identity", Verdict.UNKNOWN, (f"never seen: {some(unknown)}",))
+    return Finding("identity", Verdict.TRUE)
+
+
 def check_foreign(history: History) -> Finding:
     """Every transaction comes from one of the set's own servers."""
     finals, problem = _readable(history, "foreign")

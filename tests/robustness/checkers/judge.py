@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.robustness.checkers.availability import check_availability, check_effect, check_healing
 from tests.robustness.checkers.base import Finding, Verdict, worst
-from tests.robustness.checkers.convergence import check_checksums, check_foreign, check_gtids
+from tests.robustness.checkers.convergence import check_checksums, check_foreign, check_gtids, check_identity
 from tests.robustness.checkers.lost_writes import check_lost_writes, check_registers, check_unexpected_rows
 from tests.robustness.checkers.single_writer import check_single_writer
 from tests.robustness.history import History
@@ -19,6 +19,7 @@ CHECKERS: tuple[Callable[[History], Finding], ...] = (
     check_unexpected_rows,
     check_registers,
     check_gtids,
+    check_identity,
     check_foreign,
     check_checksums,
     check_single_writer,
@@ -37,7 +38,7 @@ class Judgement:
     @property
     def is_damaged(self) -> bool:
         """Whether the pets' data are not what they should be, and stay so: runs after this one would tell it again."""
-        of_data = {"lost_writes", "unexpected_rows", "registers", "gtids", "foreign", "checksums"}
+        of_data = {"lost_writes", "unexpected_rows", "registers", "gtids", "identity", "foreign", "checksums"}
         return any(one.verdict is Verdict.FALSE and one.checker in of_data for one in self.findings)
 
     def figure(self, name: str) -> float | None:

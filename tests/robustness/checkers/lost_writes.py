@@ -29,7 +29,7 @@ def _rows(final: FinalRead) -> set[tuple[int, int]]:
 
 
 def check_lost_writes(history: History) -> Finding:
-    """Every acknowledged row is on every pet."""
+    """Every acknowledged row is on every pet, and so are as many rows of earlier runs as they left behind."""
     wanted = {one.value for one in history.acknowledged() if one.f == "append"}
     evidence = []
     lost: set[tuple[int, ...]] = set()
@@ -40,7 +40,17 @@ def check_lost_writes(history: History) -> Finding:
             lost |= missing
             evidence.append(f"{final.pet} lacks {len(missing)} acknowledged rows: {some(sorted(missing))}")
     figures: dict[str, float | None] = {"acknowledged": len(wanted), "lost": len(lost)}
+    earlier = [
+        f"{final.pet} has {final.earlier} of {history.meta.earlier} rows of earlier runs"
+        for final in history.finals
+        if not final.error and 0 <= final.earlier < history.meta.earlier
+    ]
+    if earlier and not lost:
+        fewest = min(final.earlier for final in history.finals if final.earlier >= 0)
+        figures["lost"] = history.meta.earlier - fewest
+        return Finding("lost_writes", Verdict.FALSE, tuple(earlier), figures)
     if lost:
+        evidence += earlier
         # missing on one pet may be replication that stands still; missing on all is gone
         gone = lost.difference(*(_rows(final) for final in history.finals if not final.error))
         evidence.append(f"{len(gone)} of them are on no pet" + (f": {some(sorted(gone))}" if gone else ""))

@@ -49,6 +49,8 @@ class Fault:
     ``aim``        writer, other or both
     ``heal_limit_s``  how long the set may take until it is healthy again without help
     ``gap_limit_s``  clients may be without an acknowledged write for so long; 0: however long
+    ``keeps_writer``  no pet is concerned, so no other may become the writer
+    ``reddens``    of damage on purpose: the checkers that have to find it
     ``is_long``    only in the long suite
     """
 
@@ -59,6 +61,8 @@ class Fault:
     effect_limit_s = 60.0
     heal_limit_s = 120.0
     gap_limit_s = 0.0
+    keeps_writer = False
+    reddens: tuple[str, ...] = ()
     is_long = False
 
     def setup(self, world: World, pick: Pick) -> None:

@@ -250,6 +250,7 @@ class ApiStop(PartStop):
     part = "apiserver"
     hold_s = 60.0
     gap_limit_s = 10.0
+    keeps_writer = True
 
 
 class ClockShift(OnPods):

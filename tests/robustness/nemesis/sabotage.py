@@ -20,6 +20,7 @@ class RowDeleted(Fault):
     name = "sabotage-row-deleted"
     aim = "other"
     expect = "red"
+    reddens = ("lost_writes", "checksums")
 
     def inject(self, world: World, pick: Pick) -> None:
         """The first row of the newest client: acknowledged long ago."""
@@ -46,6 +47,7 @@ class NoSemiSync(NodeOff):
 
     name = "sabotage-no-semi-sync"
     expect = "red"
+    reddens = ("lost_writes",)
     hold_s = 0.0
     # For how long commits are acknowledged by the one pet alone.
     alone_s = 4.0
@@ -80,6 +82,7 @@ class TwoWriters(Fault):
     name = "sabotage-two-writers"
     aim = "other"
     expect = "red"
+    reddens = ("single_writer",)
     hold_s = 5.0
 
     def inject(self, world: World, pick: Pick) -> None:

@@ -9,6 +9,7 @@ from tests.robustness.history import Event, FinalRead, History, Meta, Operation,
 
 A = "aaaaaaaa-0000-4000-8000-00000000000a"
 B = "bbbbbbbb-0000-4000-8000-00000000000b"
+C = "cccccccc-0000-4000-8000-00000000000c"
 S = 1_000_000_000
 PETS = ("mysql-0", "mysql-1")
 

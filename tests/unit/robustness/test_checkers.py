@@ -15,7 +15,7 @@ from tests.robustness.checkers.convergence import parse_gtids, subtract
 from tests.robustness.checkers.judge import Judgement, judge
 from tests.robustness.checkers.single_writer import Window, open_windows
 from tests.robustness.history import History, Outcome, Sample
-from tests.unit.robustness.histories import A, B, S, append, final, good, write
+from tests.unit.robustness.histories import A, B, C, S, append, final, good, write
 
 
 def verdicts(judgement: Judgement) -> dict[str, Verdict]:
@@ -81,6 +81,43 @@ FALSE = {
     "a table is missing": ("checksums", with_final(0, checksums={"appended": 11, "registers": None})),
     "the set stays ill": ("healing", good(meta=replace(good().meta, is_settled=False))),
     "help was needed": ("healing", good(meta=replace(good().meta, healed_by="site"))),
+    "the playbook should have healed it": ("healing", good(meta=replace(good().meta, expect="site"))),
+    "the playbook that should heal it failed": (
+        "healing",
+        good(meta=replace(good().meta, expect="site", healed_by="site (failed)")),
+    ),
+    "what was refused did not come back by itself": (
+        "healing",
+        good(meta=replace(good().meta, expect="refuse", healed_by="site")),
+    ),
+    "another pet became the writer, and nobody had to": (
+        "availability",
+        good(meta=replace(good().meta, keeps_writer=True)),
+    ),
+    "a pet was initialised anew": ("identity", with_final(1, server=C)),
+    "rows of earlier runs are gone on both": (
+        "lost_writes",
+        good(
+            meta=replace(good().meta, earlier=7),
+            finals=tuple(replace(one, earlier=6) for one in good().finals),
+        ),
+    ),
+    "a pet that nobody could look at acknowledged writes beside another": (
+        "single_writer",
+        good(
+            samples=tuple(
+                replace(one, is_open=None) if one.pet == "mysql-1" and one.asked_ns > S else one
+                for one in good().samples
+            ),
+            operations=tuple(
+                sorted(
+                    (*good().operations, append(1.2, 10, server=B), append(1.7, 11, server=B)),
+                    key=lambda one: one.completed_ns,
+                )
+            ),
+            finals=tuple(replace(one, rows={"100": [[1, 4], [6, 11]]}) for one in good().finals),
+        ),
+    ),
     "two pets open at once": (
         "single_writer",
         good(samples=tuple(replace(one, is_open=True) for one in good().samples)),
@@ -121,9 +158,28 @@ UNKNOWN = {
     "a pet was not read": ("lost_writes", good(finals=good().finals[:1])),
     "a pet could not be read": ("gtids", with_final(1, error="no answer", rows={}, gtid_executed="")),
     "no checksums": ("checksums", good(finals=tuple(replace(one, checksums={}) for one in good().finals))),
+    "the set was not seen healthy": (
+        "healing",
+        good(events=tuple(one for one in good().events if one.phase != "healthy")),
+    ),
     "no pet was seen open": (
         "single_writer",
-        good(samples=tuple(replace(one, is_open=None) for one in good().samples)),
+        good(samples=tuple(replace(one, is_open=None, server="") for one in good().samples)),
+    ),
+    "a pet answered no look": (
+        "single_writer",
+        good(samples=tuple(replace(one, is_open=None) if one.pet == "mysql-1" else one for one in good().samples)),
+    ),
+    "the looks at a pet ended early": (
+        "single_writer",
+        good(samples=(*good().samples, Sample("mysql-0", 30 * S, 30 * S + 1, False, A))),
+    ),
+    "nobody ever saw a pet": (
+        "identity",
+        good(
+            samples=tuple(one for one in good().samples if one.pet == "mysql-0"),
+            finals=(good().finals[0], replace(good().finals[1], error="no answer", server="")),
+        ),
     ),
 }
 
@@ -173,10 +229,16 @@ def test_in_spread_mode_two_may_be_open() -> None:
     assert judge(history).verdict is Verdict.TRUE
 
 
-@pytest.mark.parametrize("expect", ["site", "refuse"])
-def test_help_that_belongs_to_the_fault_is_no_failure(expect: str) -> None:
-    history = good(meta=replace(good().meta, healed_by="site", expect=expect))
+def test_help_that_belongs_to_the_fault_is_no_failure() -> None:
+    history = good(meta=replace(good().meta, healed_by="site", expect="site"))
     assert judge(history).verdict is Verdict.TRUE
+
+
+def test_rows_of_earlier_runs_may_be_more_but_not_fewer() -> None:
+    """What a client never heard of may land after the reads of its run."""
+    for earlier in (7, 8, -1):
+        finals = tuple(replace(one, earlier=earlier) for one in good().finals)
+        assert judge(good(meta=replace(good().meta, earlier=7), finals=finals)).verdict is Verdict.TRUE
 
 
 def test_the_worst_verdict_wins_and_nothing_is_unknown() -> None:

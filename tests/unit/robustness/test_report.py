@@ -12,6 +12,7 @@ import pytest
 from tests.robustness.checkers.base import Verdict
 from tests.robustness.checkers.judge import judge
 from tests.robustness.report import SAFETY, Run, build_report, render_summary, render_summary_markdown, write_report
+from tests.robustness.scenarios import FAULTS
 from tests.unit.robustness.histories import PETS, good
 
 
@@ -60,6 +61,17 @@ def test_damage_on_purpose_has_to_be_found() -> None:
         history = good(finals=finals, meta=replace(good().meta, expect="red"))
         assert Run(history, judge(history)).is_as_expected is is_found
     assert Run(good(), judge(good())).is_as_expected
+
+
+def test_damage_on_purpose_has_to_be_found_by_the_checker_that_is_for_it() -> None:
+    """A difference that two writers left says nothing of the checker that looks for two writers."""
+    lost = tuple(replace(one, rows={"100": [[1, 3], [6, 9]]}) for one in good().finals)
+    for reddens, is_found in ((("lost_writes",), True), (("single_writer",), False)):
+        history = good(finals=lost, meta=replace(good().meta, expect="red", reddens=reddens))
+        assert Run(history, judge(history)).is_as_expected is is_found
+    for fault in FAULTS.values():
+        assert bool(fault.reddens) is (fault.expect == "red")
+        assert set(fault.reddens) <= set(SAFETY)
 
 
 def test_a_set_that_does_not_heal_is_no_damage_found() -> None:

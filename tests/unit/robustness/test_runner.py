@@ -7,7 +7,7 @@ import io
 import json
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,9 +52,10 @@ class Clients:
                     outcome = Outcome.OK if self.world.takes_writes else Outcome.FAIL
                     if outcome is Outcome.OK:
                         self.world.rows.append(number)
-                    one = Operation(0, "append", (self.client, number), begin, time.monotonic_ns(), outcome, "", A)
+                    one = Operation(0, "append", (self.client, number), begin, time.monotonic_ns(), outcome, "", B)
                     file.write(render_line(one))
                     looks.write(render_line(Sample("mysql-1", begin, time.monotonic_ns(), True, B)))
+                    looks.write(render_line(Sample("mysql-0", begin, time.monotonic_ns(), False, A)))
                     file.flush()
                     looks.flush()
 
@@ -168,6 +169,14 @@ def run(world: FakeWorld, folder: Path, monkeypatch: pytest.MonkeyPatch, **chang
     assert load(one) == done.history
     assert "sesame" not in "".join(path.read_text() for path in one.iterdir())
     return done
+
+
+def test_rows_that_every_pet_has_are_counted_for_the_next_run() -> None:
+    one = FinalRead("mysql-0", A, "", rows={"1": [[1, 3], [5, 5]], "2": []}, earlier=10)
+    assert runner.rows_of_all([one, replace(one, pet="mysql-1")]) == 14
+    for other in (replace(one, earlier=-1), replace(one, earlier=9), replace(one, error="away")):
+        assert runner.rows_of_all([one, other]) == -1
+    assert runner.rows_of_all([]) == -1
 
 
 def finding(done: Run, checker: str) -> Verdict:
