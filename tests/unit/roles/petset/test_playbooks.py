@@ -103,12 +103,16 @@ class Playbooks:
     def run(
         self, name: str, *options: str, answers: dict[str, Any] | None = None, **variables: Any
     ) -> subprocess.CompletedProcess[str]:
+        return self.run_text(f"- import_playbook: stateful.petset.{name}\n", *options, answers=answers, **variables)
+
+    def run_text(
+        self, play: str, *options: str, answers: dict[str, Any] | None = None, **variables: Any
+    ) -> subprocess.CompletedProcess[str]:
         calls = self.folder / "calls"
         calls.write_text("")
         (self.folder / "answers.json").write_text(json.dumps({**ANSWERS, **(answers or {})}))
         groups = {"nfs_servers": {"hosts": {"nfs": LOCAL}}, "kube_nodes": {"hosts": {"node": LOCAL}}}
         inventory = {"vars": variables, "children": groups}
-        play = f"- import_playbook: stateful.petset.{name}\n"
         done = run_playbook(self.folder, self.folder, play, inventory, *options, FOLDER=str(self.folder))
         self.calls = [json.loads(line) for line in calls.read_text().splitlines()]
         return done
@@ -237,3 +241,37 @@ def test_a_removal_that_would_fail_leaves_the_set(playbooks: Playbooks) -> None:
     assert done.returncode != 0
     assert playbooks.told[-1] == "pet_volume absent look"
     assert not [one for one in playbooks.told if not one.endswith(("info", "look"))]
+
+
+SERVED = {"agree": True, "writers": ["mysql-0"], "summary": "2 of 2 proxies work", "troubles": []}
+VERIFIED: dict[str, tuple[dict[str, Any], str]] = {
+    "served": (SERVED, ""),
+    "no-writer": (
+        {**SERVED, "writers": [], "troubles": ["no pet takes writes"]},
+        "clients cannot write through the proxies: 2 of 2 proxies work; no pet takes writes. Each proxy asks",
+    ),
+    "two-minds": ({**SERVED, "agree": False}, "clients cannot write through the proxies"),
+    "not-asked": ({**SERVED, "agree": None, "writers": None}, "clients cannot write through the proxies"),
+    "no-right": ({"failed": True, "msg": "user deployer may not create pods/exec"}, "may not create pods/exec"),
+}
+
+
+@pytest.mark.parametrize("case", VERIFIED)
+def test_site_is_not_green_while_no_client_is_served(playbooks: Playbooks, case: str) -> None:
+    answer, words = VERIFIED[case]
+    play = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role:
+        name: stateful.petset.petset
+        tasks_from: verify
+      vars:
+        petset_wait_timeout: 2
+"""
+    done = playbooks.run_text(play, answers={"pet_proxy_info": answer})
+    assert (done.returncode == 0) is (not words), done.stdout
+    assert words in done.stdout
+    assert playbooks.told == ["pet_proxy_info"] * (1 if case in ("served", "no-right") else 2)
+    assert playbooks.run_text(play, "--check", answers={"pet_proxy_info": answer}).returncode == 0
+    assert playbooks.told == []
