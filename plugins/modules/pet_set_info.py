@@ -171,7 +171,8 @@ pets:
     storage:
       description:
         - How the volume answered. C(size) and C(file) are V(ok), V(silent) or an error, of asking for its size and of
-          opening a file; C(free_bytes) is the space that is left.
+          opening a file; C(free_bytes) is the space that is left. C(write) is V(ok), V(refused) or V(unknown), whether
+          the pet may write there; nothing is written. C(server_uuid) is what the identity file on it says.
       type: dict
       returned: with O(probe), for ready pets
     dns_ok:

@@ -19,7 +19,8 @@ from typing import Any, Final
 from .manifests import PORT, SECRET_PATH, TLS_PATH, VOLUME_PATH
 
 IDENTITY_FILE: Final = ".petset-identity.json"
-# One line each: "mount <type> <source> <options>", "size <free bytes>", "file ok", "dns <peer> <address>...",
+# One line each: "mount <type> <source> <options>", "size <free bytes>", "file ok", "identity <server_uuid>",
+# "write ok", "write refused" or "write unknown", "dns <peer> <address>...",
 # "ping <peer> <version or word>", "sql <peer> ok", "sql <peer> unknown" or "sql <peer> failed <words>". After "size"
 # and "file" stands silent when the volume gives no answer, or an error. To ask for the size needs no open file, which
 # an NFS server does not give in its grace period. The pet's identity file is on every volume that was prepared.
@@ -42,6 +43,15 @@ ask() {{
 }}
 ask size stat -f -c '%a %S' "{VOLUME_PATH}"
 ask file dd if="{VOLUME_PATH}/{IDENTITY_FILE}" of=/dev/null status=none
+echo "identity $(timeout -s KILL 3 sed -n 's/.*"server_uuid"[^"]*"\\([0-9A-Fa-f-]*\\)".*/\\1/p' \\
+    "{VOLUME_PATH}/{IDENTITY_FILE}" 2>/dev/null | sed 1q)"
+status=0
+timeout -s KILL 3 test -w "{VOLUME_PATH}" 2>/dev/null || status=$?
+case $status in
+    0) echo "write ok" ;;
+    1) echo "write refused" ;; # asks an NFS server, and writes nothing
+    *) echo "write unknown" ;;
+esac
 for peer in "$@"; do
     echo "dns $peer $(getent ahosts "$peer" 2>/dev/null | sed 's/[[:space:]].*//' | sort -u | tr '\\n' ' ')"
     if ! command -v bash >/dev/null 2>&1; then
@@ -89,7 +99,8 @@ class Probe:
     """What one pet saw. ``dns``, ``ping`` and ``sql`` by the peer's name; a version in ``ping`` is an answer, and so is
     ``ok`` in ``sql``, where ``unknown`` says that the image has no client.
 
-    ``size`` and ``file``: how the volume answered, ok, silent or an error.
+    ``size`` and ``file``: how the volume answered, ok, silent or an error. ``write``: ok, refused, or unknown.
+    ``identity``: the server_uuid in the identity file, empty when it could not be read.
     ``failure`` tells why it could not look; the rest is empty then.
     """
 
@@ -101,6 +112,8 @@ class Probe:
     free_bytes: int | None = None
     file: str = ""
     sql: Mapping[str, str] = field(default_factory=dict)
+    write: str = "unknown"
+    identity: str = ""
 
 
 def probe_command(peers: Sequence[str]) -> list[str]:
@@ -115,6 +128,7 @@ def parse_probe(text: str) -> Probe:
     ping: dict[str, str] = {}
     sql: dict[str, str] = {}
     answered = {"size": "", "file": ""}
+    found = {"write": "unknown", "identity": ""}
     free_bytes: int | None = None
     for line in text.splitlines():
         words = line.split()
@@ -125,6 +139,8 @@ def parse_probe(text: str) -> Probe:
             if words[0] == "size" and len(words) == 3 and words[1].isdigit() and words[2].isdigit():
                 said, free_bytes = "ok", int(words[1]) * int(words[2])
             answered[words[0]] = said
+        if words[0] in found:
+            found[words[0]] = words[1]
         if words[0] == "mount" and len(words) >= 4:
             options = {option for part in words[3:] for option in part.split(",")}
             mount = Mount(words[1], words[2], tuple(sorted(options)))
@@ -134,7 +150,8 @@ def parse_probe(text: str) -> Probe:
             ping[words[1]] = words[2]
         elif words[0] == "sql" and len(words) >= 3:
             sql[words[1]] = " ".join(words[2:]).removeprefix("failed ")
-    return Probe(mount, dns, ping, "", answered["size"], free_bytes, answered["file"], sql)
+    size, file = answered["size"], answered["file"]
+    return Probe(mount, dns, ping, "", size, free_bytes, file, sql, found["write"], found["identity"])
 
 
 def judge_probes(probes: Mapping[str, Probe], addresses: Mapping[str, str], service: str) -> dict[str, dict[str, Any]]:
@@ -155,7 +172,13 @@ def judge_probes(probes: Mapping[str, Probe], addresses: Mapping[str, str], serv
             "mount": None
             if probe.mount is None
             else {"type": probe.mount.type, "source": probe.mount.source, "options": list(probe.mount.options)},
-            "storage": {"size": probe.size, "free_bytes": probe.free_bytes, "file": probe.file}
+            "storage": {
+                "size": probe.size,
+                "free_bytes": probe.free_bytes,
+                "file": probe.file,
+                "write": probe.write,
+                "server_uuid": probe.identity or None,
+            }
             if probe.size and probe.file
             else None,
             "dns_ok": None if unknown else not wrong,

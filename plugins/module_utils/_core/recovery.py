@@ -128,6 +128,17 @@ def _identity(set_name: str, pet: Mapping[str, Any], known: Mapping[int, str] | 
             name, "identity", Verdict.WRONG, "wrong_name", f"the pod with ordinal {ordinal} is called {name}"
         )
     uuid = pet.get("server_uuid")
+    on_volume = (pet.get("storage") or {}).get("server_uuid")
+    own = uuid or (known or {}).get(ordinal)
+    if own and on_volume and str(on_volume).lower() != str(own).lower():
+        return Finding(
+            name,
+            "identity",
+            Verdict.WRONG,
+            Trouble.FOLDER_OF_OTHER.value,
+            f"its server_uuid is {own}, and its folder now belongs to {on_volume}",
+            WAY_OUT[Trouble.FOLDER_OF_OTHER],
+        )
     if known is None or not uuid:
         why = "the record of known pets may not be read" if known is None else "its server_uuid is not known"
         return Finding(name, "identity", Verdict.UNKNOWN, "", why)
@@ -232,7 +243,7 @@ def _storage(pet: Mapping[str, Any]) -> Finding:
     if not told:
         why = pet.get("probe_failure") or "nobody could look from within the pet"
         return Finding(name, "storage", Verdict.UNKNOWN, "", str(why))
-    found = _judge_storage(str(told["size"]), told["free_bytes"], str(told["file"]))
+    found = _judge_storage(str(told["size"]), told["free_bytes"], str(told["file"]), str(told.get("write", "unknown")))
     if found is None:
         return Finding(name, "storage", Verdict.RIGHT)
     if not found[0]:
@@ -241,10 +252,11 @@ def _storage(pet: Mapping[str, Any]) -> Finding:
     return Finding(name, "storage", Verdict.WRONG, word, evidence, way_out)
 
 
-def _judge_storage(size: str, free_bytes: int | None, file: str) -> tuple[str, str, str] | None:
+def _judge_storage(size: str, free_bytes: int | None, file: str, write: str) -> tuple[str, str, str] | None:
     """Word, evidence and way out; None when all is right, an empty word when nobody can tell.
 
-    ``size``  what asking for the file system's size gave, ``file`` what opening a file gave: ok, silent, or an error
+    ``size``   what asking for the file system's size gave, ``file`` what opening a file gave: ok, silent, or an error
+    ``write``  whether the pet may write there: ok, refused, or unknown
     """
     for said in (size, file):
         if said in ("ok", "silent"):
@@ -269,6 +281,12 @@ def _judge_storage(size: str, free_bytes: int | None, file: str) -> tuple[str, s
             "nfs_grace",
             "the NFS server answers and opens no file: it is in its grace period after a restart",
             "wait: it is over after nfsv4gracetime (90 s by default), and the pet goes on by itself",
+        )
+    if write == "refused":
+        return (
+            Trouble.READ_ONLY.value,
+            "its folder may be read and not written to: the server exports it read-only, or its owner or mode changed",
+            WAY_OUT[Trouble.READ_ONLY],
         )
     if free_bytes is not None and free_bytes < LEAST_FREE_MIB * 1048576:
         return (

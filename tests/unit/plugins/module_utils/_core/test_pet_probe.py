@@ -12,10 +12,13 @@ import pytest
 from ansible_collections.stateful.petset.plugins.module_utils._core import pet_probe
 from ansible_collections.stateful.petset.plugins.module_utils._core.pet_probe import Probe, judge_probes, parse_probe
 
+ROOT = Path(__file__).resolve().parents[5]
 OUTPUT = """\
 mount nfs4 192.0.2.10:/srv/0 rw,vers=4.1,hard,proto=tcp rw,nosuid
 size 1000 4096
 file ok
+identity bbbbbbbb-0000-4000-8000-000000000001
+write refused
 dns mysql-0.db 10.0.0.1
 dns mysql-1.db 10.0.0.2
 ping mysql-0.db 9.7.4
@@ -35,7 +38,8 @@ def test_the_output_is_read() -> None:
     assert probe.ping == {"mysql-0.db": "9.7.4", "mysql-1.db": "failed"}
     assert probe.sql == {"mysql-0.db": "ok", "mysql-1.db": "ERROR 2013: Lost connection"}
     assert (probe.size, probe.free_bytes, probe.file) == ("ok", 4096000, "ok")
-    assert parse_probe("") == Probe()
+    assert (probe.identity, probe.write) == ("bbbbbbbb-0000-4000-8000-000000000001", "refused")
+    assert parse_probe("identity \nwrite unknown") == parse_probe("") == Probe()
 
 
 @pytest.mark.parametrize(
@@ -65,11 +69,33 @@ def test_the_program_asks_the_volume(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     os.mkfifo(tmp_path / pet_probe.IDENTITY_FILE)
     assert look().file == "silent"
     (tmp_path / pet_probe.IDENTITY_FILE).unlink()
-    (tmp_path / pet_probe.IDENTITY_FILE).write_text("{}")
+    identity = (
+        (ROOT / "roles/pet_set/files/boot/lib.sh").read_text().partition("cat <<END\n{\n")[2].partition("\nEND")[0]
+    )
+    uuid = "bbbbbbbb-0000-4000-8000-000000000001"
+    (tmp_path / pet_probe.IDENTITY_FILE).write_text("{\n" + identity.replace("$1", uuid))
     good = look()
+    assert good.identity == uuid
+    assert (gone.identity, gone.write) == ("", "ok")
     assert (good.size, good.file) == ("ok", "ok")
     assert good.free_bytes is not None
     assert good.free_bytes > 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may drop its rights")
+def test_the_program_asks_whether_it_may_write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "volume"
+    folder.mkdir(mode=0o755)
+    for parent in folder.parents:
+        if parent.owner() != "root" or parent == Path("/tmp"):
+            break
+        parent.chmod(parent.stat().st_mode | 0o055)
+    monkeypatch.setattr(pet_probe, "SCRIPT", pet_probe.SCRIPT.replace(pet_probe.VOLUME_PATH, str(folder)))
+    said = subprocess.run(
+        pet_probe.probe_command([]), capture_output=True, text=True, check=True, timeout=30, user=65534, group=65534
+    )
+    assert parse_probe(said.stdout).write == "refused"
+    assert list(folder.iterdir()) == []
 
 
 def test_names_and_servers_are_judged() -> None:

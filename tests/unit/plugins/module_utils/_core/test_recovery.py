@@ -22,8 +22,14 @@ GOOD_OPTIONS = ["hard", "local_lock=none", "proto=tcp", "rw", "vers=4.2"]
 UUIDS = {0: "aaaaaaaa-0000-4000-8000-000000000000", 1: "bbbbbbbb-0000-4000-8000-000000000001"}
 
 
-def storage(size: str = "ok", file: str = "ok", free_bytes: int | None = 1 << 30) -> dict[str, Any]:
-    return {"size": size, "free_bytes": free_bytes, "file": file}
+def storage(
+    size: str = "ok",
+    file: str = "ok",
+    free_bytes: int | None = 1 << 30,
+    write: str = "ok",
+    server_uuid: str | None = None,
+) -> dict[str, Any]:
+    return {"size": size, "free_bytes": free_bytes, "file": file, "write": write, "server_uuid": server_uuid}
 
 
 def pet(ordinal: int, **changes: Any) -> dict[str, Any]:
@@ -67,6 +73,14 @@ def test_a_good_set_is_healthy() -> None:
     assert diagnosis.describe() == "every pet is itself, on its own volume, and answers"
 
 
+def test_a_server_that_exports_it_read_only_is_told_before_mysqld_ends() -> None:
+    """The mount still says rw: the server answers, and takes no write (case rp-nfs-09)."""
+    (found,) = not_right(look(storage=storage(write="refused")))
+    assert (found.check, found.trouble, found.verdict) == ("storage", "read_only", Verdict.WRONG)
+    assert found.way_out
+    assert not not_right(look(storage=storage(write="unknown", server_uuid=UUIDS[1].upper())))
+
+
 def mounted(*options: str, **changes: Any) -> dict[str, Any]:
     return {
         "mount": {"type": "nfs4", "source": "192.0.2.10:/srv/1", "options": list(options) or GOOD_OPTIONS, **changes}
@@ -97,6 +111,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "stale_handle": {"storage": storage(size="Stale file handle", free_bytes=None)},
     "export_withdrawn": {"storage": storage(file="Permission denied")},
     "folder_emptied": {"storage": storage(file="No such file or directory")},
+    "folder_of_other": {"storage": storage(server_uuid=UUIDS[0])},
     "disk_full": {"storage": storage(free_bytes=12 << 20)},
     "dns": {"dns_ok": False, "dns_wrong": {"mysql-0.db": []}},
     "no_answer": {"ping_ok": False, "ping": {"mysql-0.db": "failed", "mysql-1.db": "9.7.4"}},
