@@ -52,6 +52,11 @@ INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {
     "named": ({"petset_confirm_absent": ["mysql-1"]}, []),
     "named-as-text": ({"petset_confirm_absent": "mysql-1,mysql-0"}, []),
     "no-path-needed": ({"petset_storage_class": "fast", "petset_nfs_path": "srv"}, []),
+    # What other tasks of the run would not have (case rp-ans-09).
+    "two-clusters": (
+        {"pet_set_host": "https://192.0.2.1", "haproxy_api_key": "t0ken"},
+        ["haproxy_api_key, pet_set_host: one run talks to one API", "K8S_AUTH_HOST"],
+    ),
     "dots": (
         {"petset_set": "my.sql", "petset_namespace": "a.b"},
         ['petset_set: "my.sql"', "at most 52 characters", 'petset_namespace: "a.b"', "at most 63 characters"],
