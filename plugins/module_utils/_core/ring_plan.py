@@ -46,6 +46,15 @@ BEFORE_FAILOVER = 3
 """Attempts at one source before the other is tried."""
 PLACEHOLDER = f"{{{SECRET_KEY}}}"
 _SHOWN_GTIDS = 400
+_WAIT_POINT = "rpl_semi_sync_source_wait_point"
+# What no pet may run without. After another wait point others read what an unplanned change of the writer takes back.
+_NEEDED: Mapping[str, str] = {
+    "gtid_mode": "ON",
+    "enforce_gtid_consistency": "ON",
+    "log_bin": "ON",
+    "log_replica_updates": "ON",
+    _WAIT_POINT: "AFTER_SYNC",
+}
 _MIB = 1048576
 
 
@@ -236,10 +245,16 @@ def _check_servers(ring: Ring, up: Mapping[str, PetState], plan: RingPlan) -> No
                 "server_id is 0, with which no replica is served",
                 "delete the pod, so that it starts with its option file",
             )
-        for name, right in (("gtid_mode", "ON"), ("log_bin", "ON"), ("log_replica_updates", "ON")):
+        for name, right in _NEEDED.items():
             value = state.variables.get(name, right)
-            if value.upper() not in (right, "1"):
-                plan.refuse(f"pet {pet.name}", f"{name} is {value}, the ring needs {right}", "correct its settings")
+            if value.upper() not in ((right, "1") if right == "ON" else (right,)):
+                plan.refuse(
+                    f"pet {pet.name}",
+                    f"{name} is {value}, the ring needs {right}",
+                    "its option file has the right value, so somebody changed it at run time or started it without: "
+                    + (f"SET GLOBAL {name} = '{right}' there, or " if name == _WAIT_POINT else "")
+                    + "delete the pod",
+                )
         if state.other_channels:
             names = ", ".join(repr(name) for name in state.other_channels)
             plan.refuse(

@@ -76,7 +76,8 @@ WAYS_OUT: Final[Mapping[RingTrouble, str]] = {
     RingTrouble.NOT_READ_ONLY: "see who opened it, then SET GLOBAL super_read_only = ON there; its agent does so too",
     RingTrouble.NO_WRITER: "wait for the agents; see their logs when it lasts",
     RingTrouble.NOT_IN_SYNC: "wait until it has caught up; its agent puts it back",
-    RingTrouble.AUTO_INCREMENT: "take auto_increment settings out of the set's own, then run site",
+    RingTrouble.AUTO_INCREMENT: "the pet's option file has the right values, so somebody changed them at run time: SET"
+    " GLOBAL both on the pet that is named (sessions that are open keep theirs), or delete the pod",
     RingTrouble.OLD_PASSWORD: "put the password that the data hold into the Secret; nothing is initialised anew",
     RingTrouble.NO_ANSWER: "look at that pet (status tells why it is not ready)",
 }
