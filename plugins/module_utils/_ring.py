@@ -420,7 +420,7 @@ def run_mysql_ring_info(
     connect: Connect = port_forward_connector,
     adapt: Adapt = replace,
 ) -> Mapping[str, Any]:
-    """The module mysql_ring_info: the same look and judgement. Nothing is written, and nothing but a doubt is waited for."""
+    """The module mysql_ring_info: the same look and judgement. Writes nothing, waits only while in doubt."""
     wish = parse_wish(module.params)
     try:
         target = observe_target(client, wish.spec)

@@ -31,8 +31,8 @@ _DURABLE: Final[Mapping[str, frozenset[str]]] = {
 
 # Setting to the values with which a pet has every transaction, as it was made, and passes it on; none: without it. No
 # durability makes the others right: a standby that lacks some transactions would become the writer. Source: manual,
-# "Replica Server Options", "Binary Logging Options"; relay_log_recovery needs relay_log_purge; with fewer server_id_bits
-# two server_ids may be taken for one, whose transactions are skipped.
+# "Replica Server Options", "Binary Logging Options"; relay_log_recovery needs relay_log_purge; with fewer
+# server_id_bits two server_ids may be taken for one, whose transactions are skipped.
 WHOLE: Final[Mapping[str, frozenset[str]]] = {
     "binlog_do_db": frozenset(),
     "binlog_format": frozenset({"ROW", "2"}),

@@ -18,7 +18,6 @@ from .ring_plan import RingPlan, shorten
 from .ring_trouble import WAYS_OUT, Found, RingTrouble, classify_fault
 from .status_table import render_table
 
-
 _UNDER_WAY = "which may be under way: a commit that waits for its acknowledgement is not counted yet"
 
 

@@ -275,7 +275,7 @@ def _check_lease(ring: Ring, lease: LeaseView, plan: RingPlan) -> None:
 
 def _check_masters(ring: Ring, up: Mapping[str, PetState], looks: Looks, plan: RingPlan) -> None:
     for name, gtids in lost_own(ring, up).items():
-        key = (RingTrouble.LOST_OWN, (name,))
+        key: Key = (RingTrouble.LOST_OWN, (name,))
         (lasting,) = looks.lasting(key, (gtids,))
         if _is_certain(looks, key, plan, f"{name} seems to lack transactions of its own ({shorten(lasting)})"):
             plan.refuse(

@@ -31,13 +31,14 @@ HEAD = "TASK [x] ****\nok: [nfs-0] => changed=0\n\nPLAY RECAP *********\n"
             id="failed",
         ),
         pytest.param(
-            HEAD + "\x1b[0;33mlocalhost\x1b[0m : \x1b[0;32mok=7 \x1b[0m \x1b[0;33mchanged=2 \x1b[0m unreachable=0 failed=0",
+            HEAD + "\x1b[0;33mlocalhost\x1b[0m : \x1b[0;32mok=7 \x1b[0m \x1b[0;33mchanged=2 \x1b[0m unreachable=0 "
+            "failed=0",
             ["localhost: changed=2"],
             id="coloured",
         ),
         pytest.param(HEAD + line("a") + HEAD + line("b", 1), ["b: changed=1"], id="the last recap counts"),
-        pytest.param(HEAD + "localhost : ok=1 changed=0\n", ["localhost: failed=unknown", "localhost: unreachable=unknown"],
-                     id="cut off"),
+        pytest.param(HEAD + "localhost : ok=1 changed=0\n",
+                     ["localhost: failed=unknown", "localhost: unreachable=unknown"], id="cut off"),
         pytest.param("ERROR! the playbook could not be found: changed=0", ["no recap was printed"], id="no recap"),
         pytest.param(HEAD, ["no recap was printed"], id="empty recap"),
     ],

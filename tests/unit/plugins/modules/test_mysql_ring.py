@@ -266,7 +266,7 @@ def test_rp_rep_13_what_lasts_is_refused_and_told() -> None:
     world = World()
     hold_back(world, 1000)
     begin_s = world.clock.now_s()
-    with pytest.raises(errors.Refused, match="lacks transactions of its own .*, seen for 15 s"):
+    with pytest.raises(errors.Refused, match=r"lacks transactions of its own .*, seen for 15 s"):
         world.run()
     assert world.clock.now_s() - begin_s == 15
     told = world.run(info=True)

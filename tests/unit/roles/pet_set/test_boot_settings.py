@@ -221,7 +221,8 @@ def test_the_module_and_the_pet_refuse_the_same_settings(rig: Rig) -> None:
              for position, (form, name, value) in enumerate(cases)]  # fmt: skip
     loop = (
         "PETSET_TERMINATION_LOG=/dev/null; durability=full; while IFS= read -r one; do "
-        'printf "%s\\n" "$one" >"$boot/user.cnf"; status=0; (check_user_settings) >/dev/null 2>&1 || status=$?; echo $status; done'
+        'printf "%s\\n" "$one" >"$boot/user.cnf"; status=0; '
+        "(check_user_settings) >/dev/null 2>&1 || status=$?; echo $status; done"
     )
     statuses = rig.call(loop, "".join(f"{name} = {value}\n" for name, value in lines).encode()).decode().split()
     refused = {line: status == "41" for line, status in zip(lines, statuses, strict=True)}

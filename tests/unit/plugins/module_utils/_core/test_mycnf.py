@@ -102,7 +102,7 @@ def test_what_keeps_transactions_from_a_pet_is_refused(name: str, dashes: bool, 
     "name", ["replica-skip-err", "log_slave_updates", "skip-log-replica-updates", "REPLICATE_do_db"]
 )
 def test_other_spellings_of_what_keeps_transactions_from_a_pet(name: str) -> None:
-    with pytest.raises(InvalidInput, match="every transaction|set by the collection"):
+    with pytest.raises(InvalidInput, match=r"every transaction|set by the collection"):
         render({name: "OFF" if "log" in name else "1062"})
 
 
