@@ -22,6 +22,7 @@ from ._core.manifests import PetSetSpec, find_agent
 from ._core.names import parse_count, pet_name
 from ._core.pet_set_spec import parse_identity
 from ._core.ring import MAX_PASSWORD_BYTES, SECRET_KEY, LeaseView, Mode, PetState, Ring, RingPet, State
+from ._core.ring_doubt import Looks, find_suspects
 from ._core.ring_judge import RingJudgement, Word, judge_ring, render_ring_table
 from ._core.ring_plan import Kind, RingPlan, RingStep, channel_settings, hash_password, plan_ring
 from ._core.ring_trouble import Found, RingTrouble
@@ -46,7 +47,11 @@ _BROKEN_LOOKS = 6
 # An agent stops its pet's receiver while it opens the pet, and starts a stopped channel within 2 s (its backoff_s). One
 # that leaves it stopped for so long is not at work.
 _AGENT_LIMIT_S = 30.0
-_AGENT_LOOK_S = 1.0
+_LOOK_AGAIN_S = 1.0
+# For how long something that a transaction under way could explain has to be seen before a run refuses for it; and
+# before it is only called certain. An agent takes a standby that acknowledges nothing out of the in-sync set sooner.
+_REFUSE_AFTER_S = 15.0
+_CERTAIN_AFTER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +113,15 @@ class _Work:
     may_lack_lease: bool = False
     broken_looks: int = 0
     left_since_s: Mapping[str, float] = field(default_factory=dict)
+    looks: Looks = field(default_factory=lambda: Looks(_REFUSE_AFTER_S))
 
     def look(self) -> _Look:
         """The Lease first: what pets say afterwards is at least as new as their roles."""
         lease = _observe_lease(self.client, self.ring, self.may_lack_lease)
         states = self.pets.observe()
-        plan = plan_ring(self.ring, states, lease, hash_password(self.secret) if self.secret else "")
+        up = {name: state for name, state in states.items() if isinstance(state, PetState)}
+        self.looks = self.looks.after(find_suspects(self.ring, up, lease), up, self.client.clock.now_s())
+        plan = plan_ring(self.ring, states, lease, hash_password(self.secret) if self.secret else "", self.looks)
         self._do_what_was_left(plan)
         return _Look(states, lease, plan, judge_ring(self.ring, states, lease, plan))
 
@@ -126,11 +134,21 @@ class _Work:
 
     def look_after_agents(self) -> _Look:
         """A look when the agents have done what they do by themselves: it is no change of ours, nor is it foretold."""
-        look = self.look()
+        look = self.look_without_doubt()
         while look.plan.left and not look.plan.refusals:
             names = ", ".join(look.plan.left)
             progress_of(self.module)(f"replication of {self.ring.set_name}: the agent starts the channel of {names}")
-            self.client.clock.sleep(_AGENT_LOOK_S)
+            self.client.clock.sleep(_LOOK_AGAIN_S)
+            look = self.look_without_doubt()
+        return look
+
+    def look_without_doubt(self) -> _Look:
+        """A look when what could be a transaction under way has passed, or has lasted."""
+        look = self.look()
+        while self.looks.must_go_on and not look.plan.refusals:
+            said = "; ".join(look.plan.doubts or look.judged.uncertain)
+            progress_of(self.module)(f"replication of {self.ring.set_name}: {said}: looking again")
+            self.client.clock.sleep(_LOOK_AGAIN_S)
             look = self.look()
         return look
 
@@ -299,10 +317,10 @@ def _apply(work: _Work, look: _Look, partial: Partial) -> _Look:
         except (AlreadyExists, Conflict):
             if attempt >= _ATTEMPTS:
                 raise
-            look = work.look()
+            look = work.look_without_doubt()
             look.plan.raise_if_refused(work.ring.set_name)
             continue
-        return work.look()
+        return work.look_without_doubt()
     return look
 
 
@@ -402,7 +420,7 @@ def run_mysql_ring_info(
     connect: Connect = port_forward_connector,
     adapt: Adapt = replace,
 ) -> Mapping[str, Any]:
-    """The module mysql_ring_info: the same look and judgement. Nothing is written and nothing is waited for."""
+    """The module mysql_ring_info: the same look and judgement. Writes nothing, waits only while in doubt."""
     wish = parse_wish(module.params)
     try:
         target = observe_target(client, wish.spec)
@@ -412,7 +430,8 @@ def run_mysql_ring_info(
         return {**_unknown(None), "exists": False}
     work = _open(module, client, wish, target, connect, adapt, info=True)
     try:
-        look = work.look()
+        work.looks = Looks(_CERTAIN_AFTER_S)
+        look = work.look_without_doubt()
         result: dict[str, Any] = {"changed": False, "exists": True}
         if module.params["compare"]:
             result["comparison"] = _compare(work, look)

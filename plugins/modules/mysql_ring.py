@@ -19,6 +19,7 @@ description:
   - Never overwrites data. Masters with unrelated data, transactions that only a replica has, and pets that lost
     transactions of their own stop the run with their names. Received transactions are applied before a channel is
     changed. A pet is seeded by CLONE only when it is empty.
+  - What a commit that waits for its acknowledgement could explain stops the run only when it was seen for 15 seconds.
   - A pet that does not answer is reported, and what depends on it is left alone.
   - What a writer that crashed still held unacknowledged is merged by the ring when it is back. It is named as late.
 options:

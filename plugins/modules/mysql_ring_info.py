@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Asks all pets at the same time and tells of each its role, whether it may be written to, its transactions, its lag,
     its channel, semi-synchronous replication, and transactions that only it has. One word says what it all means.
-  - Sends no write and waits for nothing, unless O(compare) asks for more. What could not be asked is told apart from
+  - Sends no write, unless O(compare) asks for more. Transactions that look lost or errant are looked at again for up to
+    10 seconds, since they may only be under way; nothing else is waited for. What could not be asked is told apart from
     what is certain.
 options:
   set:

@@ -206,7 +206,8 @@ options:
     default: full
   mysql_config:
     description:
-      - Settings of C(mysqld), name to value. Those that make the pet this pet are refused.
+      - Settings of C(mysqld), name to value. Those that make the pet this pet, or that keep transactions from it, are
+        refused.
       - A change rolls the pets.
     type: dict
     default: {}

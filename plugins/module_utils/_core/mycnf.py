@@ -25,6 +25,35 @@ _DURABLE: Final[Mapping[str, frozenset[str]]] = {
     "innodb_flush_log_at_trx_commit": frozenset({"1"}),
     "innodb_doublewrite": frozenset({"ON", "1", "TRUE", "DETECT_AND_RECOVER"}),
     "innodb_flush_method": frozenset({"FSYNC", "O_DSYNC", "O_DIRECT"}),
+    # From 4 on it may damage data, with 6 the redo log is not read.
+    "innodb_force_recovery": frozenset({"0"}),
+}
+
+# Setting to the values with which a pet has every transaction, as it was made, and passes it on; none: without it. No
+# durability makes the others right: a standby that lacks some transactions would become the writer. Source: manual,
+# "Replica Server Options", "Binary Logging Options"; relay_log_recovery needs relay_log_purge; with fewer
+# server_id_bits two server_ids may be taken for one, whose transactions are skipped.
+WHOLE: Final[Mapping[str, frozenset[str]]] = {
+    "binlog_do_db": frozenset(),
+    "binlog_format": frozenset({"ROW", "2"}),
+    "binlog_ignore_db": frozenset(),
+    "init_replica": frozenset(),
+    "init_slave": frozenset(),
+    "relay_log_purge": frozenset({"ON", "1", "TRUE"}),
+    "replica_exec_mode": frozenset({"STRICT"}),
+    "replica_skip_errors": frozenset({"OFF"}),
+    "replicate_do_db": frozenset(),
+    "replicate_do_table": frozenset(),
+    "replicate_ignore_db": frozenset(),
+    "replicate_ignore_table": frozenset(),
+    "replicate_rewrite_db": frozenset(),
+    "replicate_same_server_id": frozenset(),
+    "replicate_wild_do_table": frozenset(),
+    "replicate_wild_ignore_table": frozenset(),
+    "server_id_bits": frozenset({"32"}),
+    "slave_exec_mode": frozenset({"STRICT"}),
+    "slave_skip_errors": frozenset({"OFF"}),
+    "tc_heuristic_recover": frozenset({"OFF"}),
 }
 
 # What makes the pet this pet, or what the collection decides at run time. Names as options and as plugins' options.
@@ -152,8 +181,8 @@ def parse_value(variable: str, value: Any) -> str:
 def render_user_config(variable: str, settings: Mapping[str, Any], *, relaxed: bool = False) -> str:
     """The text of ``user.cnf``: one section, sorted, quoted where an option file needs it.
 
-    InvalidInput: a name that is none, the same setting twice in two spellings, a setting of the collection, or one
-    that would weaken durability while ``relaxed`` is false.
+    InvalidInput: a name that is none, the same setting twice in two spellings, a setting of the collection, one with
+    which a pet would not have every transaction, or one that would weaken durability while ``relaxed`` is false.
     """
     lines: dict[str, str] = {}
     for name, raw in settings.items():
@@ -167,6 +196,7 @@ def render_user_config(variable: str, settings: Mapping[str, Any], *, relaxed: b
         if plain in _REMOVED:
             raise InvalidInput(where, value, f"{name} is no setting of MySQL 8.4 and later", _REMOVED[plain])
         _check_owned(where, name, plain, value)
+        _check_whole(where, name, plain, value)
         _check_durable(where, name, plain, value, relaxed)
         lines[plain] = f"{name.replace('-', '_')} = {_quote(value)}"
     return "".join(f"{line}\n" for line in ["[mysqld]", *(lines[name] for name in sorted(lines))])
@@ -174,10 +204,24 @@ def render_user_config(variable: str, settings: Mapping[str, Any], *, relaxed: b
 
 def _check_owned(where: str, name: str, plain: str, value: str) -> None:
     # MySQL takes an unambiguous beginning for the whole name: server-i is server_id.
-    shortened = len(plain) > 6 and plain not in _DURABLE and any(one.startswith(plain) for one in OWNED)
+    whole_names = {*_DURABLE, *WHOLE}
+    shortened = len(plain) > 6 and plain not in whole_names and any(one.startswith(plain) for one in OWNED)
     if plain in OWNED or shortened:
         raise InvalidInput(
             where, value, f"{name} is set by the collection", "any setting that is not the pet's identity"
+        )
+
+
+def _check_whole(where: str, name: str, plain: str, value: str) -> None:
+    names = [plain] if plain in WHOLE else [one for one in WHOLE if len(plain) > 6 and one.startswith(plain)]
+    allowed = {one for full in names if full == plain for one in WHOLE[full]}
+    if names and (_modifiers(name).removeprefix("loose_") or value.upper() not in allowed):
+        raise InvalidInput(
+            where,
+            value,
+            "with it a pet would not have, or not pass on, every transaction as it was made: acknowledged writes could "
+            "be lost when it becomes the writer",
+            " or ".join(sorted(allowed)) if allowed else f"settings without {name}; leave rows out where they are read",
         )
 
 

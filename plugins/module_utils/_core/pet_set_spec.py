@@ -80,7 +80,10 @@ def parse_spec(options: Options) -> PetSetSpec:
     if agent is not None and masters > 2:
         # A commit waits for one acknowledgement, and in a circle of three the one that gives it may not take over.
         raise InvalidInput(
-            "masters", masters, "agents move the writer between two pets", "1 or 2; or agent.enabled: false"
+            "masters",
+            masters,
+            "agents move the writer between two pets",
+            "1 or 2; pets beyond them (replicas) follow and only read",
         )
     return PetSetSpec(
         name=name,

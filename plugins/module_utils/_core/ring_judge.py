@@ -13,9 +13,12 @@ from typing import Any
 from .gtid import GtidSet
 from .names import claim_name
 from .ring import Channel, Down, LeaseView, Mode, PetState, Ring, RingPet, State
-from .ring_plan import RingPlan, errant_of_replicas, lost_own, shorten
+from .ring_doubt import Looks, Verdict, find_extra, lost_own
+from .ring_plan import RingPlan, shorten
 from .ring_trouble import WAYS_OUT, Found, RingTrouble, classify_fault
 from .status_table import render_table
+
+_UNDER_WAY = "which may be under way: a commit that waits for its acknowledgement is not counted yet"
 
 
 class Word(enum.Enum):
@@ -91,6 +94,15 @@ class RingJudgement:
         return f"{self.word.value}: {'; '.join(self.reasons)}" if self.reasons else self.word.value
 
 
+@dataclass(frozen=True, slots=True)
+class _Extra:
+    """By pet: what it alone has, for ever or for a while, and what it lacks of its own."""
+
+    errant: Mapping[str, GtidSet]
+    late: Mapping[str, GtidSet]
+    lost: Mapping[str, GtidSet]
+
+
 def judge_ring(ring: Ring, states: Mapping[str, State], lease: LeaseView, plan: RingPlan) -> RingJudgement:
     """Judge the same observation that ``plan`` was made from."""
     up = {pet.name: state for pet in ring.pets if isinstance(state := states.get(pet.name), PetState)}
@@ -99,6 +111,11 @@ def judge_ring(ring: Ring, states: Mapping[str, State], lease: LeaseView, plan: 
     for problem, trouble in zip(plan.refusals, plan.refused_for):
         judged.tell(Word.BROKEN, "", trouble, problem.render().rstrip("."), problem.way_out)
     errant, late = find_extra(ring, up, lease)
+    lost = lost_own(ring, up)
+    for name in late:
+        # What a pet lacks of its own is told there, and it fetches none of it.
+        for gtids in lost.values():
+            late[name] = late[name] - gtids
     for pet in ring.pets:
         state = states.get(pet.name, Down("unknown", "was not asked"))
         if isinstance(state, Down):
@@ -112,7 +129,10 @@ def judge_ring(ring: Ring, states: Mapping[str, State], lease: LeaseView, plan: 
                 text += f"; the data on the volume of claim {claim} hold another password than the Secret"
             judged.tell(Word.UNCERTAIN, pet.name, trouble, text, state.way_out)
             continue
-        judged.pets.append(_judge_pet(ring, pet, state, up, lease, errant, late, judged))
+        judged.pets.append(_judge_pet(ring, pet, state, up, lease, _Extra(errant, late, lost), plan.looks, judged))
+    if plan.doubts and not judged.uncertain:
+        for doubt in plan.doubts:
+            judged.tell(Word.UNCERTAIN, "", RingTrouble.UNDER_WAY, f"{doubt}, {_UNDER_WAY}")
     if plan.steps:
         text = f"not set up as described: {len(plan.steps)} steps are missing"
         judged.tell(Word.DEGRADED, "", RingTrouble.NOT_SET_UP, text)
@@ -149,47 +169,19 @@ def _judge_lease(ring: Ring, up: Mapping[str, PetState], lease: LeaseView, judge
             judged.tell(Word.DEGRADED, holder, RingTrouble.NOT_OPEN, text)
 
 
-def find_extra(
-    ring: Ring, up: Mapping[str, PetState], lease: LeaseView
-) -> tuple[dict[str, GtidSet], dict[str, GtidSet]]:
-    """Per pet: errant transactions, and late ones.
-
-    errant  only this pet has them and nothing will bring them to the writer's side
-    late    only this pet has them, it wrote them itself as a master, and its peer's channel fetches them: the tail of
-            a writer that died before they were acknowledged, or writes that are under way in spread mode
-    """
-    errant, _all_up = errant_of_replicas(ring, up)
-    late: dict[str, GtidSet] = {}
-    known = {state.server_uuid for state in up.values()}
-    for pet in ring.master_pets:
-        peers = [up[other.name] for other in ring.master_pets if other.name != pet.name and other.name in up]
-        if pet.name not in up or not peers or (ring.mode is Mode.SINGLE_WRITER and pet.name == lease.holder):
-            continue
-        extra = up[pet.name].executed
-        for peer in peers:
-            extra = extra - peer.later
-        if not extra:
-            continue
-        # A channel that stands still is told by itself.
-        fetched = extra.of(known) if any(peer.channel for peer in peers) else GtidSet()
-        if fetched:
-            late[pet.name] = fetched
-        if extra - fetched:
-            errant[pet.name] = extra - fetched
-    return errant, late
-
-
 def _judge_pet(
     ring: Ring,
     pet: RingPet,
     state: PetState,
     up: Mapping[str, PetState],
     lease: LeaseView,
-    errant: Mapping[str, GtidSet],
-    late: Mapping[str, GtidSet],
+    extra: _Extra,
+    looks: Looks,
     judged: RingJudgement,
 ) -> PetJudgement:
     role = _role_of(ring, pet, lease)
+    (errant_key, lost_key) = ((trouble, (pet.name,)) for trouble in (RingTrouble.ERRANT, RingTrouble.LOST_OWN))
+    is_errant = pet.name in extra.errant and looks.verdict(errant_key) is Verdict.CERTAIN
     told = PetJudgement(
         pet.name,
         pet.ordinal,
@@ -199,19 +191,27 @@ def _judge_pet(
         server_uuid=state.server_uuid,
         version=state.version,
         gtid_executed=str(state.later),
-        errant=str(errant.get(pet.name, "")),
-        late=str(late.get(pet.name, "")),
+        errant=str(looks.lasting(errant_key, (extra.errant[pet.name],))[0]) if is_errant else "",
+        late=str(extra.late.get(pet.name, "")),
     )
     before = len(judged.reasons)
-    if told.errant and not any(told.errant in reason for reason in judged.broken):
-        text = f"{pet.name} alone has {shorten(told.errant)}: errant transactions"
-        judged.tell(Word.BROKEN, pet.name, RingTrouble.ERRANT, text)
+    if is_errant:
+        if not any(told.errant in reason for reason in judged.broken):
+            text = f"{pet.name} alone has {shorten(told.errant)}: errant transactions"
+            judged.tell(Word.BROKEN, pet.name, RingTrouble.ERRANT, text)
+    elif pet.name in extra.errant:
+        text = f"{pet.name} alone has {shorten(extra.errant[pet.name])}, {_UNDER_WAY}"
+        judged.tell(Word.UNCERTAIN, pet.name, RingTrouble.UNDER_WAY, text)
     if told.late and ring.mode is Mode.SINGLE_WRITER and lease.holder:
         text = f"{pet.name} has {shorten(told.late)}, which the writer has not; the ring merges it unacknowledged"
         judged.tell(Word.DEGRADED, pet.name, RingTrouble.LATE, text)
-    if pet.name in (lost := lost_own(ring, up)) and not any("of its own" in one for one in judged.broken):
-        text = f"{pet.name} lacks transactions of its own: {shorten(lost[pet.name])}"
-        judged.tell(Word.BROKEN, pet.name, RingTrouble.LOST_OWN, text)
+    if pet.name in extra.lost:
+        if looks.verdict(lost_key) is not Verdict.CERTAIN:
+            text = f"{pet.name} lacks transactions of its own ({shorten(extra.lost[pet.name])}), {_UNDER_WAY}"
+            judged.tell(Word.UNCERTAIN, pet.name, RingTrouble.UNDER_WAY, text)
+        elif not any("of its own" in one for one in judged.broken):
+            text = f"{pet.name} lacks transactions of its own: {shorten(extra.lost[pet.name])}"
+            judged.tell(Word.BROKEN, pet.name, RingTrouble.LOST_OWN, text)
     _judge_open(ring, pet, role, state, lease, judged)
     _judge_settings(ring, pet, state, judged)
     if role != "writer" or ring.source_of(pet) is not None:

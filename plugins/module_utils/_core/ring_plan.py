@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ from .ring import (
     RingPet,
     State,
 )
+from .ring_doubt import ONE_LOOK, Key, Looks, Verdict, errant_of_replicas, lost_own, torn_masters
 from .ring_trouble import RingTrouble
 
 CONNECT_RETRY_S = 1
@@ -45,6 +46,15 @@ BEFORE_FAILOVER = 3
 """Attempts at one source before the other is tried."""
 PLACEHOLDER = f"{{{SECRET_KEY}}}"
 _SHOWN_GTIDS = 400
+_WAIT_POINT = "rpl_semi_sync_source_wait_point"
+# What no pet may run without. After another wait point others read what an unplanned change of the writer takes back.
+_NEEDED: Mapping[str, str] = {
+    "gtid_mode": "ON",
+    "enforce_gtid_consistency": "ON",
+    "log_bin": "ON",
+    "log_replica_updates": "ON",
+    _WAIT_POINT: "AFTER_SYNC",
+}
 _MIB = 1048576
 
 
@@ -87,7 +97,7 @@ class RingPlan:
     ``refused_for``: the trouble that each refusal is about.
     ``pending``: what has to happen first, for example a pet that has to answer. ``predicted``: the settings of each
     changed channel afterwards, for the diff. ``left``: by pet, what its agent is about to do, a step only when it
-    does not.
+    does not. ``doubts``: what would be refused if it lasted and has to be looked at again; no steps until then.
     """
 
     steps: list[RingStep] = field(default_factory=list)
@@ -97,6 +107,8 @@ class RingPlan:
     notes: list[str] = field(default_factory=list)
     predicted: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     left: dict[str, RingStep] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
+    looks: Looks = ONE_LOOK
 
     def refuse(self, subject: str, reason: str, way_out: str, trouble: RingTrouble = RingTrouble.REFUSED) -> None:
         """Note a reason against the plan."""
@@ -166,16 +178,25 @@ def channel_settings(channel: Channel) -> dict[str, Any]:
     }
 
 
-def plan_ring(ring: Ring, states: Mapping[str, State], lease: LeaseView, password_hash: str = "") -> RingPlan:
-    """What is missing. With ``password_hash`` (see ``hash_password``) a channel's stored password is compared too."""
-    plan = RingPlan()
+def plan_ring(
+    ring: Ring,
+    states: Mapping[str, State],
+    lease: LeaseView,
+    password_hash: str = "",
+    looks: Looks = ONE_LOOK,
+) -> RingPlan:
+    """What is missing. With ``password_hash`` (see ``hash_password``) a channel's stored password is compared too.
+
+    ``looks`` holds what this look and those before it have shown; without it, one look is believed.
+    """
+    plan = RingPlan(looks=looks)
     up = {pet.name: state for pet in ring.pets if isinstance(state := states.get(pet.name), PetState)}
     _check_servers(ring, up, plan)
     _check_lease(ring, lease, plan)
-    _check_masters(ring, up, plan)
-    _check_replicas(ring, up, plan)
+    _check_masters(ring, up, looks, plan)
+    _check_replicas(ring, up, looks, plan)
     emptied = _check_emptied(ring, up, lease, plan)
-    if plan.refusals:
+    if plan.refusals or plan.doubts:
         return plan
     _plan_lease_first(ring, lease, emptied, plan)
     for pet in ring.pets:
@@ -224,10 +245,16 @@ def _check_servers(ring: Ring, up: Mapping[str, PetState], plan: RingPlan) -> No
                 "server_id is 0, with which no replica is served",
                 "delete the pod, so that it starts with its option file",
             )
-        for name, right in (("gtid_mode", "ON"), ("log_bin", "ON"), ("log_replica_updates", "ON")):
+        for name, right in _NEEDED.items():
             value = state.variables.get(name, right)
-            if value.upper() not in (right, "1"):
-                plan.refuse(f"pet {pet.name}", f"{name} is {value}, the ring needs {right}", "correct its settings")
+            if value.upper() not in ((right, "1") if right == "ON" else (right,)):
+                plan.refuse(
+                    f"pet {pet.name}",
+                    f"{name} is {value}, the ring needs {right}",
+                    "its option file has the right value, so somebody changed it at run time or started it without: "
+                    + (f"SET GLOBAL {name} = '{right}' there, or " if name == _WAIT_POINT else "")
+                    + "delete the pod",
+                )
         if state.other_channels:
             names = ", ".join(repr(name) for name in state.other_channels)
             plan.refuse(
@@ -246,55 +273,43 @@ def _check_lease(ring: Ring, lease: LeaseView, plan: RingPlan) -> None:
         )
 
 
-def lost_own(ring: Ring, up: Mapping[str, PetState]) -> dict[str, GtidSet]:
-    """Transactions that a pet itself made, that another has and that it does not have any more.
-
-    It cannot fetch them: a server skips what carries its own server_id. Worse, it would use their numbers again.
-    """
-    lost: dict[str, GtidSet] = {}
-    for name, state in up.items():
-        known = GtidSet()
-        for other, peer in up.items():
-            if other != name:
-                known = known | peer.executed.of([state.server_uuid])
-        if missing := known - state.later:
-            lost[name] = missing
-    return lost
-
-
-def _check_masters(ring: Ring, up: Mapping[str, PetState], plan: RingPlan) -> None:
-    lost = lost_own(ring, up)
-    for name, gtids in lost.items():
-        plan.refuse(
-            f"pet {name}",
-            f"lacks transactions of its own that another pet has ({shorten(gtids)}): its data is older than what it "
-            "once wrote, and it would use these numbers again",
-            "keep its volume aside and give it an empty one: it is then seeded anew",
-            RingTrouble.LOST_OWN,
-        )
-    known = {state.server_uuid for state in up.values()}
-    masters = [pet for pet in ring.master_pets if pet.name in up]
-    for position, one in enumerate(masters):
-        for two in masters[position + 1 :]:
-            mine, theirs = up[one.name], up[two.name]
-            only_one = mine.executed - theirs.later
-            only_two = theirs.executed - mine.later
-            if not only_one or not only_two or {one.name, two.name} & set(lost):
-                continue
-            if _is_on_its_way(only_one, theirs, known) and _is_on_its_way(only_two, mine, known):
-                continue
+def _check_masters(ring: Ring, up: Mapping[str, PetState], looks: Looks, plan: RingPlan) -> None:
+    for name, gtids in lost_own(ring, up).items():
+        key: Key = (RingTrouble.LOST_OWN, (name,))
+        (lasting,) = looks.lasting(key, (gtids,))
+        if _is_certain(looks, key, plan, f"{name} seems to lack transactions of its own ({shorten(lasting)})"):
             plan.refuse(
-                f"pets {one.name} and {two.name}",
-                f"have data that the other does not have: only {one.name} has {shorten(only_one)}; "
-                f"only {two.name} has {shorten(only_two)}",
+                f"pet {name}",
+                f"lacks transactions of its own that another pet has ({shorten(lasting)}{_for_how_long(looks, key)}): "
+                "its data is older than what it once wrote, and it would use these numbers again",
+                "keep its volume aside and give it an empty one: it is then seeded anew",
+                RingTrouble.LOST_OWN,
+            )
+    for pets, sets in torn_masters(ring, up).items():
+        key = (RingTrouble.ERRANT, pets)
+        one, two = pets
+        only_one, only_two = looks.lasting(key, sets)
+        if _is_certain(looks, key, plan, f"{one} and {two} seem to have data that the other does not have"):
+            plan.refuse(
+                f"pets {one} and {two}",
+                f"have data that the other does not have: only {one} has {shorten(only_one)}; "
+                f"only {two} has {shorten(only_two)}{_for_how_long(looks, key)}",
                 "decide whose data counts, keep the other's volume aside and give that pet an empty one",
                 RingTrouble.ERRANT,
             )
 
 
-def _is_on_its_way(missing: GtidSet, at: PetState, known: Iterable[str]) -> bool:
-    """Is that only what a channel which is there will fetch, written by a pet of this set?"""
-    return at.channel is not None and missing.uuids() <= set(known)
+def _is_certain(looks: Looks, key: Key, plan: RingPlan, doubt: str) -> bool:
+    """May it be refused for? If it has to be looked at again, the plan says so; what passes is no hindrance."""
+    verdict = looks.verdict(key)
+    if verdict is Verdict.DOUBTED:
+        plan.doubts.append(doubt)
+    return verdict is Verdict.CERTAIN
+
+
+def _for_how_long(looks: Looks, key: Key) -> str:
+    seconds = looks.seconds(key)
+    return f", seen for {seconds:.0f} s" if seconds >= 1 else ""
 
 
 def _check_emptied(ring: Ring, up: Mapping[str, PetState], lease: LeaseView, plan: RingPlan) -> list[str]:
@@ -326,32 +341,21 @@ def _check_emptied(ring: Ring, up: Mapping[str, PetState], lease: LeaseView, pla
     return emptied
 
 
-def _check_replicas(ring: Ring, up: Mapping[str, PetState], plan: RingPlan) -> None:
+def _check_replicas(ring: Ring, up: Mapping[str, PetState], looks: Looks, plan: RingPlan) -> None:
     extra, all_up = errant_of_replicas(ring, up)
     for name, gtids in extra.items():
-        if all_up:
+        if not all_up:
+            plan.pending.append(f"{name} holds transactions that a pet which does not answer may have")
+            continue
+        key = (RingTrouble.ERRANT, (name,))
+        (lasting,) = looks.lasting(key, (gtids,))
+        if _is_certain(looks, key, plan, f"{name} seems to hold transactions that no master has ({shorten(lasting)})"):
             plan.refuse(
                 f"pet {name}",
-                f"holds transactions that no master has: {shorten(gtids)}",
+                f"holds transactions that no master has: {shorten(lasting)}{_for_how_long(looks, key)}",
                 "keep its volume aside and give it an empty one: a read-only replica is seeded anew",
                 RingTrouble.ERRANT,
             )
-        else:
-            plan.pending.append(f"{name} holds transactions that a pet which does not answer may have")
-
-
-def errant_of_replicas(ring: Ring, up: Mapping[str, PetState]) -> tuple[dict[str, GtidSet], bool]:
-    """What pets that only read have and no master has; and whether all masters were asked."""
-    masters = [up[pet.name] for pet in ring.master_pets if pet.name in up]
-    at_masters = GtidSet()
-    for master in masters:
-        at_masters = at_masters | master.later
-    found: dict[str, GtidSet] = {}
-    for pet in ring.pets:
-        state = up.get(pet.name)
-        if state is not None and not ring.is_master(pet) and (extra := state.executed - at_masters):
-            found[pet.name] = extra
-    return found, len(masters) == len(ring.master_pets)
 
 
 # --- pets ------------------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ class RingTrouble(enum.Enum):
     ERRANT = "errant_transactions"
     LATE = "late_transactions"
     LOST_OWN = "lost_transactions"
+    UNDER_WAY = "transactions_under_way"
     NOT_READ_ONLY = "not_read_only"
     NOT_OPEN = "not_open"
     NO_WRITER = "no_writer"
@@ -71,10 +72,12 @@ WAYS_OUT: Final[Mapping[RingTrouble, str]] = {
     RingTrouble.ERRANT: "decide whose data counts; keep this pet's volume aside, give it an empty one, and run site",
     RingTrouble.LATE: "wait: the ring merges them; look at what they change, nobody was told that they are done",
     RingTrouble.LOST_OWN: "keep this pet's volume aside and give it an empty one, then run site",
+    RingTrouble.UNDER_WAY: "look again in some seconds, and see why acknowledgements take long; keep every volume",
     RingTrouble.NOT_READ_ONLY: "see who opened it, then SET GLOBAL super_read_only = ON there; its agent does so too",
     RingTrouble.NO_WRITER: "wait for the agents; see their logs when it lasts",
     RingTrouble.NOT_IN_SYNC: "wait until it has caught up; its agent puts it back",
-    RingTrouble.AUTO_INCREMENT: "take auto_increment settings out of the set's own, then run site",
+    RingTrouble.AUTO_INCREMENT: "the pet's option file has the right values, so somebody changed them at run time: SET"
+    " GLOBAL both on the pet that is named (sessions that are open keep theirs), or delete the pod",
     RingTrouble.OLD_PASSWORD: "put the password that the data hold into the Secret; nothing is initialised anew",
     RingTrouble.NO_ANSWER: "look at that pet (status tells why it is not ready)",
 }

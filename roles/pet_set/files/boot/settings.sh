@@ -48,7 +48,12 @@ check_user_settings() {
                     *) weak "$name" "$value" "fsync, O_DSYNC or O_DIRECT" ;;
                 esac
                 ;;
-            *) ! is_pets_own "$name" || refuse bad-setting "user.cnf: $name is set by the collection" ;;
+            innodb_force_recovery) [ "$value" = 0 ] || weak "$name" "$value" "0" ;;
+            *)
+                ! is_pets_own "$name" || refuse bad-setting "user.cnf: $name is set by the collection"
+                ! is_partial "$name" "$value" || refuse bad-setting \
+                    "user.cnf: $name = ${value:-(no value)}: a pet would not have, or not pass on, every transaction"
+                ;;
         esac
     done <"$run/user-settings"
 }
@@ -56,6 +61,29 @@ check_user_settings() {
 weak() {
     [ "$durability" = relaxed ] || refuse weak-durability \
         "user.cnf: $1 = ${2:-(no value)}: acknowledged writes could be lost; needs $3, or PETSET_DURABILITY=relaxed"
+}
+
+# is_partial NAME VALUE: would the pet lack transactions with it, or have others than were made? mycnf.py has the same
+# list (WHOLE), with the reasons.
+is_partial() {
+    case $1 in
+        skip_* | disable_*)
+            set -- "${1#skip_}" -
+            set -- "${1#disable_}" -
+            ;;
+    esac
+    case $1 in
+        binlog_do_db | binlog_ignore_db | init_replica | init_slave | replicate_do_db | replicate_do_table | \
+            replicate_ignore_db | replicate_ignore_table | replicate_rewrite_db | replicate_same_server_id | \
+            replicate_wild_do_table | replicate_wild_ignore_table) return 0 ;;
+        binlog_format) case $2 in [Rr][Oo][Ww] | 2) return 1 ;; esac ;;
+        relay_log_purge) case $2 in '' | 1 | [Oo][Nn] | [Tt][Rr][Uu][Ee]) return 1 ;; esac ;;
+        replica_exec_mode | slave_exec_mode) case $2 in [Ss][Tt][Rr][Ii][Cc][Tt]) return 1 ;; esac ;;
+        replica_skip_errors | slave_skip_errors | tc_heuristic_recover) case $2 in [Oo][Ff][Ff]) return 1 ;; esac ;;
+        server_id_bits) case $2 in 32) return 1 ;; esac ;;
+        *) return 1 ;;
+    esac
+    return 0
 }
 
 # is_pets_own NAME: is it set in the third part of petset.cnf.in, or would it undo something there?
@@ -67,7 +95,7 @@ is_pets_own() {
             log_slave_updates | skip_log_slave_updates | init_file | initialize* | user | chroot | basedir | \
             daemonize | plugin_load | log_error | innodb_data_home_dir | innodb_undo_directory | \
             innodb_log_group_home_dir | innodb_doublewrite_dir | innodb_read_only | stack_trace | \
-            skip_stack_trace) return 0 ;;
+            skip_stack_trace | offline_mode | server_uuid | rpl_semi_sync_source_wait_for_replica_count) return 0 ;;
     esac
     case $1 in
         *[!a-z0-9_]*) return 1 ;; # no setting's name: mysqld will say so

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ansible_collections.stateful.petset.plugins.module_utils import _module
 from ansible_collections.stateful.petset.plugins.module_utils._core import errors, kinds
+from ansible_collections.stateful.petset.plugins.module_utils._core.gtid import GtidSet
 from ansible_collections.stateful.petset.plugins.module_utils._core.kinds import ObjectRef
 from ansible_collections.stateful.petset.plugins.module_utils._ring import run_mysql_ring, run_mysql_ring_info
 from ansible_collections.stateful.petset.plugins.modules import mysql_ring, mysql_ring_info
@@ -240,6 +241,38 @@ def test_unrelated_data_stops_the_run() -> None:
     told = world.run(info=True)
     assert told["judgement"]["word"] == "broken"
     assert "only mysql-0 has" in told["table"]
+
+
+def hold_back(world: World, sleeps: int) -> None:
+    """The writer waits for an acknowledgement of its tenth transaction, which the standby has, for so many sleeps."""
+    world.run()
+    world.mysqlds.write("mysql-0", 9)
+    writer, standby = world.mysqlds.pets["mysql-0"], world.mysqlds.pets["mysql-1"]
+    standby.executed = GtidSet.parse(f"{writer.uuid}:1-10")
+    world.after_sleeps(sleeps - 1, lambda: world.mysqlds.write("mysql-0", 10))
+
+
+@pytest.mark.parametrize("info", [False, True])
+def test_rp_rep_13_a_commit_that_waits_is_looked_at_again(info: bool) -> None:
+    world = World()
+    hold_back(world, 3)
+    done = world.run(info=info)
+    assert (done["changed"], done["summary"]) == (False, "healthy")
+    assert any("mysql-0 seems to lack transactions of its own" in line for line in world.module.logged)
+    assert world.client.writes() == ()
+
+
+def test_rp_rep_13_what_lasts_is_refused_and_told() -> None:
+    world = World()
+    hold_back(world, 1000)
+    begin_s = world.clock.now_s()
+    with pytest.raises(errors.Refused, match=r"lacks transactions of its own .*, seen for 15 s"):
+        world.run()
+    assert world.clock.now_s() - begin_s == 15
+    told = world.run(info=True)
+    assert told["judgement"]["word"] == "broken"
+    assert "seen for 5 s" in told["judgement"]["certain"][0]
+    assert "lost_transactions" in [one["trouble"] for one in told["troubles"]]
 
 
 def test_nobody_opens_in_time() -> None:

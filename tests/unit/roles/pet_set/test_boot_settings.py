@@ -9,12 +9,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from ansible_collections.stateful.petset.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.stateful.petset.plugins.module_utils._core.mycnf import OWNED, WHOLE, render_user_config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.roles.pet_set.boot_rig import BOOT, Rig, in_each_shell
 
 pytestmark = pytest.mark.programs
+# Options that a server has only as skip_…: those of the table in mycnf.py are without it.
+NEGATED = ("grant_tables", "networking", "slave_start")
 
 
 @pytest.fixture
@@ -165,6 +169,11 @@ REFUSED = [
     ("binlog_error_action=IGNORE_ERROR", 41, "binlog_error_action is set by the collection"),
     ("stack-trace", 41, "stack_trace is set by the collection"),
     ("plugin_load=x.so", 41, "plugin_load is set by the collection"),
+    ("replicate-wild-ignore-table = shop.log%", 41, "would not have, or not pass on, every transaction"),
+    ("loose-replica-skip-errors=1062", 41, "replica_skip_errors = 1062: a pet would not have"),
+    ("replica_exec_mode=IDEMPOTENT", 41, "replica_exec_mode = IDEMPOTENT"),
+    ("skip-relay-log-purge", 41, "skip_relay_log_purge = (no value)"),
+    ("innodb_force_recovery = 6", 42, "innodb_force_recovery = 6"),
     ("[client]", 41, "mysqld does not read section [client]"),
     ("!include /etc/my.cnf", 41, "'!include /etc/my.cnf': files cannot be included"),
 ]
@@ -196,6 +205,37 @@ ACCEPTED = [
 def test_users_setting_is_accepted(rig: Rig, line: str) -> None:
     (rig.boot / "user.cnf").write_text(f"[mysqld]\n{line}\n")
     start(rig)
+
+
+def test_the_module_and_the_pet_refuse_the_same_settings(rig: Rig) -> None:
+    """What one of them knows and the other does not comes into force by hand, or stops a pet that was made."""
+    own = (BOOT / "petset.cnf.in").read_text()
+    forms = ["{}", "loose_{}", "skip_{}", "disable_{}", "loose_skip_{}"]
+    cases = [(form, name, "shop") for name in WHOLE for form in forms]
+    cases += [("{}", name, value) for name, values in WHOLE.items() for value in values]
+    # Of some a server knows only the form with skip_.
+    for name in sorted(OWNED):
+        is_negated = re.search(rf"^skip_{name}\b", own, re.MULTILINE) or name in NEGATED
+        cases.append(("skip_{}" if is_negated else "{}", name, "shop"))
+    lines = [(form.format(name).replace("_", "-" if position % 2 else "_"), value)
+             for position, (form, name, value) in enumerate(cases)]  # fmt: skip
+    loop = (
+        "PETSET_TERMINATION_LOG=/dev/null; durability=full; while IFS= read -r one; do "
+        'printf "%s\\n" "$one" >"$boot/user.cnf"; status=0; '
+        "(check_user_settings) >/dev/null 2>&1 || status=$?; echo $status; done"
+    )
+    statuses = rig.call(loop, "".join(f"{name} = {value}\n" for name, value in lines).encode()).decode().split()
+    refused = {line: status == "41" for line, status in zip(lines, statuses, strict=True)}
+    differ = []
+    for (name, value), by_pet in refused.items():
+        try:
+            render_user_config("mysql_config", {name: value})
+            by_module = False
+        except InvalidInput:
+            by_module = True
+        differ += [(name, value)] if by_module is not by_pet else []
+    assert differ == []
+    assert sum(refused.values()) > 150
 
 
 @in_each_shell

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +68,16 @@ INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {
     "many": ({"petset_replicas": 1001}, ["petset_replicas: 1001", "from 1 to 1000"]),
     "no-masters": ({"petset_masters": 0}, ["petset_masters: 0", "from 1 to 1000"]),
     "no-proxies": ({"petset_proxy_count": 0}, ["petset_proxy_count: 0", "from 1 to 100", "petset_proxy false"]),
+    "no-agent": (
+        {"petset_agent": False},
+        ["petset_agent: false", "the proxies (petset_proxy) and replication (petset_replication)", "Allowed: true; or"],
+    ),
+    "no-agent-no-proxy": ({"petset_agent": "no", "petset_proxy": False}, ["so that replication (petset_replication)"]),
+    "no-agent-no-replication": (
+        {"petset_agent": False, "petset_replication": "false"},
+        ["so that the proxies (petset_proxy) would"],
+    ),
+    "no-agent-alone": ({"petset_agent": False, "petset_proxy": False, "petset_replication": False}, []),
     "no-time": ({"petset_status_compare_limit": 0}, ["petset_status_compare_limit: 0"]),
     "relative": ({"petset_nfs_path": "srv/{pet}"}, ['petset_nfs_path: "srv/{pet}"', "an absolute path"]),
     "word": ({"petset_replicas": "two"}, ["petset_replicas", "two"]),
@@ -88,6 +99,17 @@ INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {
     "blank": ({"petset_confirm_absent": "mysql-0, mysql-1"}, [" mysql-1: no pet"]),
     "mapping": ({"petset_confirm_absent": {"mysql-0": True}}, ["petset_confirm_absent"]),
 }  # fmt: skip
+# name of the host -> the settings, and the longest time in seconds that a session of theirs may idle
+IDLE: dict[str, tuple[dict[str, Any], int]] = {
+    "idle-default": ({}, 28800),
+    "idle-shorter": ({"wait_timeout": 60}, 28800),
+    "idle-underscore": ({"wait_timeout": 100000}, 100000),
+    "idle-dash": ({"wait-timeout": 100000, "max-connections": 900000}, 100000),
+    "idle-text": ({"wait-timeout": "100000"}, 100000),
+    "idle-interactive": ({"interactive-timeout": 200000, "wait_timeout": 100000}, 200000),
+    "idle-capitals": ({"Loose-Wait_Timeout": 100000}, 100000),
+    "idle-others": ({"lock_wait_timeout": 100000, "innodb_lock_wait_timeout": 100000, "wait_timeouts": 1}, 28800),
+}
 PLAY = """
 - hosts: all
   gather_facts: false
@@ -106,6 +128,24 @@ PLAY = """
         - ansible.builtin.debug:
             msg: "{{ ansible_failed_result | to_json }}"
 """
+
+
+IDLE_PLAY = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.debug:
+        msg: "{{ longest_idle }}"
+"""
+
+
+def test_the_longest_idle_time_is_read_in_each_spelling(tmp_path: Path) -> None:
+    """wait-timeout was not seen, so HAProxy ended idle sessions before MySQL did."""
+    (task,) = yaml.safe_load((ROOT / "roles/petset/tasks/proxy.yml").read_text())
+    expression = task["vars"]["petset_longest_idle"]
+    hosts = {name: {"petset_mysql_config": given, "longest_idle": expression} for name, (given, _idle) in IDLE.items()}
+    _output, shown = run_play(tmp_path, collections_path(), IDLE_PLAY, hosts)
+    assert {host: int(idle) for host, idle in shown} == {name: idle for name, (_given, idle) in IDLE.items()}
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.stateful.petset.plugins.module_utils._core.errors import InvalidInput
-from ansible_collections.stateful.petset.plugins.module_utils._core.mycnf import OWNED, plain_name, render_user_config
+from ansible_collections.stateful.petset.plugins.module_utils._core.mycnf import (
+    OWNED,
+    WHOLE,
+    plain_name,
+    render_user_config,
+)
 
 BOOT = Path(__file__).parents[5] / "roles" / "pet_set" / "files" / "boot"
 
@@ -75,6 +80,37 @@ def test_durability_is_weakened_only_on_purpose(name: str, value: Any) -> None:
     with pytest.raises(InvalidInput, match="durability: relaxed"):
         render({name: value})
     assert name.replace("-", "_") in render({name: value}, relaxed=True)
+
+
+@pytest.mark.parametrize("form", ["{}", "loose_{}", "skip_{}", "loose-skip-{}", "disable_{}"])
+@pytest.mark.parametrize("dashes", [True, False])
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_keeps_transactions_from_a_pet_is_refused(name: str, dashes: bool, form: str) -> None:
+    """A filter or skipped errors were taken with durability full, and a standby without the rows could take over."""
+    spelled = form.format(name.replace("_", "-") if dashes else name)
+    for relaxed in (True, False):
+        with pytest.raises(
+            InvalidInput, match=r"not have, or not pass on, every transaction|set by the coll"
+        ) as problem:
+            render({spelled: "shop"}, relaxed=relaxed)
+        assert spelled in str(problem.value)
+    if WHOLE[name] and form in ("{}", "loose_{}"):
+        assert all(name in render({spelled: value.lower()}) for value in WHOLE[name])
+
+
+@pytest.mark.parametrize(
+    "name", ["replica-skip-err", "log_slave_updates", "skip-log-replica-updates", "REPLICATE_do_db"]
+)
+def test_other_spellings_of_what_keeps_transactions_from_a_pet(name: str) -> None:
+    with pytest.raises(InvalidInput, match=r"every transaction|set by the collection"):
+        render({name: "OFF" if "log" in name else "1062"})
+
+
+def test_recovery_by_force_is_for_those_who_say_so() -> None:
+    assert "innodb_force_recovery = 0" in render({"innodb_force_recovery": 0})
+    assert "innodb_force_recovery = 6" in render({"innodb_force_recovery": 6}, relaxed=True)
+    with pytest.raises(InvalidInput, match="durability: relaxed"):
+        render({"innodb_force_recovery": 6})
 
 
 @pytest.mark.parametrize(("name", "value"), [("sync_binlog", 1), ("sync_binlog", "1"), ("innodb_doublewrite", True)])

@@ -23,6 +23,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.ring_judge i
     render_ring_table,
 )
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring_plan import plan_ring
+from ansible_collections.stateful.petset.plugins.module_utils._core.ring_trouble import RingTrouble
 from ansible_collections.stateful.petset.tests.unit.plugins.module_utils._core.rings import (
     STRANGER,
     UUIDS,
@@ -166,6 +167,20 @@ def test_rp_rep_08_automatic_numbers_as_they_run() -> None:
     open_pet = replace(wrong, read_only=False, super_read_only=False)
     told = judged(writer_of(RING, 0), open_pet, ring=spread, lease=lease_of(mode="spread"))
     assert any("two masters could draw the same number" in reason for reason in told.degraded)
+    # pet_set refuses these settings, so "take them out of the set's own" was no way out.
+    (found,) = (one.as_dict() for one in told.troubles if one.trouble is RingTrouble.AUTO_INCREMENT)
+    assert "SET GLOBAL both on the pet" in found["way_out"]
+
+
+def test_a_wait_point_that_shows_what_is_not_acknowledged_is_told_with_the_way_out() -> None:
+    """It was read and never judged."""
+    writer = writer_of(RING, 0)
+    early = replace(writer, variables={**writer.variables, "rpl_semi_sync_source_wait_point": "AFTER_COMMIT"})
+    told = judged(early, pet_of(RING, 1))
+    assert told.word.value == "broken"
+    (found,) = (one.as_dict() for one in told.troubles)
+    assert "rpl_semi_sync_source_wait_point is AFTER_COMMIT, the ring needs AFTER_SYNC" in found["evidence"]
+    assert "SET GLOBAL rpl_semi_sync_source_wait_point = 'AFTER_SYNC'" in found["way_out"]
 
 
 def test_rp_rep_08_a_conflict_is_told_with_channel_and_transaction() -> None:

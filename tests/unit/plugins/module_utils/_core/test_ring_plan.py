@@ -239,10 +239,36 @@ def test_rp_rep_10_old_servers() -> None:
         assert lines(plan_of(ring, writer_of(ring, 0, version=version), pet_of(ring, 1))) == []
 
 
-def test_settings_that_replication_needs() -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "right", "way_out"),
+    [
+        ("gtid_mode", "OFF", "ON", "delete the pod"),
+        ("enforce_gtid_consistency", "WARN", "ON", "delete the pod"),
+        ("log_bin", "0", "ON", "delete the pod"),
+        ("log_replica_updates", "OFF", "ON", "delete the pod"),
+        (
+            "rpl_semi_sync_source_wait_point",
+            "AFTER_COMMIT",
+            "AFTER_SYNC",
+            "SET GLOBAL rpl_semi_sync_source_wait_point = 'AFTER_SYNC' there, or delete the pod",
+        ),
+    ],
+)
+def test_settings_that_replication_needs(name: str, value: str, right: str, way_out: str) -> None:
     ring = ring_of()
-    said = refusals(plan_of(ring, pet_of(ring, 0, variables={"gtid_mode": "OFF"}), pet_of(ring, 1)))
-    assert "gtid_mode is OFF" in said
+
+    def with_value(one: str) -> PetState:
+        state = pet_of(ring, 1)
+        return replace(state, variables={**state.variables, name: one})
+
+    said = refusals(plan_of(ring, writer_of(ring, 0), with_value(value)))
+    assert f"pet mysql-1: {name} is {value}, the ring needs {right}" in said
+    assert way_out in said
+    assert lines(plan_of(ring, writer_of(ring, 0), with_value(right))) == []
+
+
+def test_other_channels_are_refused() -> None:
+    ring = ring_of()
     said = refusals(plan_of(ring, pet_of(ring, 0, other_channels=("", "mine")), pet_of(ring, 1)))
     assert "channel '', 'mine' as well" in said
 
