@@ -16,6 +16,9 @@ description:
   - The exit status of C(exportfs) misleads both ways. The module reads what C(exportfs) says and the export table that
     it leaves; when its own exports are not in the table as they were meant, the old file is put back and exported
     again, and the words of C(exportfs) are in the error.
+  - A run that was killed before C(exportfs -ra) is caught up with. Rows of the export table for the paths in
+    O(exports) and in the drop-in that no file names any more are withdrawn; rows of other paths are left alone. A path
+    that goes out of the drop-in stays in it as a comment until C(exportfs) has run.
   - Never restarts the NFS server, and never changes or deletes anything inside an exported directory.
   - Runs on the NFS server, as root.
 options:

@@ -116,15 +116,15 @@ def _access(address: str, path: str, entries: Sequence[Entry], facts: Facts) -> 
     return level
 
 
-def refuse_in_use(own: ParsedFile, new_own: ParsedFile, snapshot: Snapshot) -> list[str]:
+def refuse_in_use(before: Sequence[Entry], after: Sequence[Entry], snapshot: Snapshot) -> list[str]:
     """A client with open files that would lose its access gets 'Stale file handle' at once."""
     refusals = []
-    for path in dict.fromkeys(snapshot.facts.real(entry.path) for entry in own.entries):
+    for path in dict.fromkeys(snapshot.facts.real(entry.path) for entry in before):
         for address in snapshot.busy.get(path, ()):
             if parse_address(address) is None:
                 continue
-            was = _access(address, path, own.entries, snapshot.facts)
-            will = _access(address, path, new_own.entries, snapshot.facts)
+            was = _access(address, path, before, snapshot.facts)
+            will = _access(address, path, after, snapshot.facts)
             if will < was:
                 what = "withdrawn" if will == 0 else "made read-only"
                 refusals.append(
