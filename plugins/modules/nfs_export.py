@@ -129,6 +129,12 @@ options:
         type: list
         elements: str
         required: true
+      required:
+        description:
+          - Whether the module refuses when an address is covered by no client. Otherwise it warns, and says nothing of
+            exports that have a pattern of host names or a netgroup among their clients.
+        type: bool
+        default: true
   withdraw_in_use:
     description:
       - Whether an export may be withdrawn or made read-only for a client that holds files open in it. That client gets
@@ -299,6 +305,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
         "options": {
             "name": {"type": "str", "required": True},
             "addresses": {"type": "list", "elements": "str", "required": True},
+            "required": {"type": "bool", "default": True},
         },
     },
     "withdraw_in_use": {"type": "bool", "default": False},

@@ -45,10 +45,11 @@ class DesiredExport:
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine that must be let in, by all of its addresses."""
+    """A machine that is to be let in, by all of its addresses. If it is not ``required``, that is a warning."""
 
     name: str
     addresses: tuple[str, ...]
+    required: bool = True
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def parse_desired(params: Mapping[str, Any]) -> Desired:
     for index, item in enumerate(params.get("machines") or []):
         if not item["addresses"]:
             raise InvalidInput(f"machines[{index}].addresses", [], f"no address for {item['name']}", "its addresses")
-        machines.append(Machine(item["name"], tuple(item["addresses"])))
+        machines.append(Machine(item["name"], tuple(item["addresses"]), bool(item.get("required", True))))
     return Desired(
         name=name,
         exports=tuple(exports),

@@ -17,7 +17,14 @@ from .exports import Entry, ParsedFile, Problem, decode, parse_exports, parse_ta
 from .exports_clients import ClientKind, Host, classify, same_client, uncovered
 from .exports_desired import Desired, DesiredExport, parse_owed, render_drop_in, render_owed
 from .exports_options import ExportOptions, render_table_options, same_options
-from .exports_refusals import refuse_clients, refuse_foreign, refuse_in_use, refuse_lines, refuse_path
+from .exports_refusals import (
+    refuse_clients,
+    refuse_foreign,
+    refuse_in_use,
+    refuse_lines,
+    refuse_path,
+    warn_machines,
+)
 from .exports_steps import (
     FlushCaches,
     MakeDirectory,
@@ -396,6 +403,7 @@ def _warnings(desired: Desired, snapshot: Snapshot, table: Table, own: ParsedFil
         if fact is not None:
             warnings += _path_warnings(export, fact)
         warnings += _owner_warnings(export, fact)
+    warnings += warn_machines(desired, snapshot.facts)
     if not own.complete:
         warnings.append(f"{desired.file} was broken by hand and is written anew")
     if not snapshot.has_exportfs and desired.exports:

@@ -107,7 +107,6 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str], bool | None, s
     "settled-always": (found(NODE), {"nfs_exports_restart": "always"}, SETTLED, False, ""),
     "absent": (bare(), {"nfs_exports_state": "absent"}, SETTLED, None, ""),
     "bare": (bare(), {}, BEGIN, False, ""),
-    "bare-never": (bare(), {"nfs_exports_restart": "never"}, BEGIN, False, ""),
     "bare-redhat": (bare(), {"family": "RedHat"}, ["dnf" if one == "apt" else one for one in BEGIN], False, ""),
     "stopped": (found(running=False, threads=0), {}, BEGIN, False, ""),
     "not-at-boot": (found(NODE, enabled=False), {}, BEGIN, False, ""),
@@ -115,7 +114,6 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str], bool | None, s
     "idle": (found(**LEASE), {}, BEGIN + RESTART, False, ""),
     "idle-never": (found(**LEASE), {"nfs_exports_restart": "never"}, BEGIN, True, "nfs_exports_restart is never"),
     "busy": (found(NODE, **LEASE), {}, BEGIN, True, "Clients are connected (192.0.2.11)"),
-    "busy-never": (found(NODE, **LEASE), {"nfs_exports_restart": "never"}, BEGIN, True, "nfs_exports_restart is never"),
     "busy-always": (found(NODE, **LEASE), {"nfs_exports_restart": "always"}, BEGIN + RESTART, False, ""),
     "broken": (found(**LEASE), {"broken": ["/etc/exports:1: x"]}, BEGIN, True, "export files of others are broken"),
     "broken-always": (
@@ -144,7 +142,6 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str], bool | None, s
     "threads-of-others": (
         found(NODE, threads=8, settings=None), {}, ["nfs_export look", threads(16), *BEGIN[1:]], False, ""
     ),
-    "threads-there-already": (found(NODE, threads=24), {"nfs_exports_threads": 24}, BEGIN, False, ""),
     "threads-by-need": (found(NODE, threads=3), {}, SETTLED, False, ""),
     "threads-by-need-and-more": (found(NODE, threads=3, enabled=False), {}, BEGIN, False, ""),
     # Nothing is touched.

@@ -312,6 +312,33 @@ def test_rp_nfs_12_nodes_that_are_not_let_in() -> None:
     assert plan_exports(wanted({"clients": clients}, machines=machines), there()).changed
 
 
+@pytest.mark.parametrize(
+    ("clients", "missing"),
+    [
+        (["192.0.2.0/24"], "n1 (198.51.100.1), n2 (2001:db8::2)"),
+        (["192.0.2.0/24", "198.51.100.0/24"], "n2 (2001:db8::2)"),
+        (["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/64"], ""),
+        # Nobody can say whom these let in.
+        (["192.0.2.0/24", "*.example.org"], ""),
+        (["192.0.2.0/24", "@nodes"], ""),
+    ],
+)
+def test_rp_nfs_12_nodes_that_may_come_from_elsewhere_are_warned_of(clients: list[str], missing: str) -> None:
+    machines = [
+        {"name": "n1", "addresses": ["198.51.100.1"], "required": False},
+        {"name": "n2", "addresses": ["192.0.2.12", "2001:db8::2"], "required": False},
+    ]
+    words = [{"client": client} for client in clients]
+    desired = wanted({"clients": words}, {"path": "/srv/b", "fsid": "8", "clients": words}, machines=machines)
+    paths = {"/srv/b": PathFact("directory", "/srv/b", "ext4")}
+    found = [text for text in plan_exports(desired, there(paths=paths)).warnings if "lets in" in text]
+    told = f"no client entry lets in {missing}; mounts from there would be refused: /srv/a, /srv/b"
+    assert found == ([told] if missing else [])
+    machines[0]["required"] = True
+    desired = wanted({}, machines=machines)
+    assert "no client entry lets in n1" in refusal(desired, there())
+
+
 BUSY = {"/srv/a": ("192.0.2.11",)}
 REMOVAL = ["MarkWithdrawn", "Reexport", "RemoveDropIn"]
 
