@@ -16,6 +16,9 @@ description:
   - The exit status of C(exportfs) misleads both ways. The module reads what C(exportfs) says and the export table that
     it leaves; when its own exports are not in the table as they were meant, the old file is put back and exported
     again, and the words of C(exportfs) are in the error.
+  - A run that was killed before C(exportfs -ra) is caught up with. Rows of the export table for the paths in
+    O(exports) and in the drop-in that no file names any more are withdrawn; rows of other paths are left alone. A path
+    that goes out of the drop-in stays in it as a comment until C(exportfs) has run.
   - Never restarts the NFS server, and never changes or deletes anything inside an exported directory.
   - Runs on the NFS server, as root.
 options:
@@ -126,6 +129,12 @@ options:
         type: list
         elements: str
         required: true
+      required:
+        description:
+          - Whether the module refuses when an address is covered by no client. Otherwise it warns, and says nothing of
+            exports that have a pattern of host names or a netgroup among their clients.
+        type: bool
+        default: true
   withdraw_in_use:
     description:
       - Whether an export may be withdrawn or made read-only for a client that holds files open in it. That client gets
@@ -296,6 +305,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
         "options": {
             "name": {"type": "str", "required": True},
             "addresses": {"type": "list", "elements": "str", "required": True},
+            "required": {"type": "bool", "default": True},
         },
     },
     "withdraw_in_use": {"type": "bool", "default": False},

@@ -16,13 +16,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import InvalidInput
-from .exports import LONGEST_WORD_BYTES, encode, render_entry, unwritable
+from .exports import LONGEST_WORD_BYTES, encode, parse_exports, render_entry, render_path, unwritable
 from .exports_clients import ClientError, parse_client
 from .exports_options import ExportOptions, OptionError, parse_options, render_options
 from .exports_table import EXPORTS_FOLDER, SUFFIX
 
 # uuid5 of NAMESPACE_URL and "urn:stateful.petset:nfs-export". It must never change, or clients get stale handles.
 FSID_NAMESPACE = uuid.UUID("c9b625f9-e541-551e-b6f7-9435fbe0c2f4")
+# Before a path that is withdrawn from the drop-in while exportfs has still to run; a comment for exportfs.
+_OWED = b"#withdrawn: "
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\Z")
 
 
@@ -43,10 +45,11 @@ class DesiredExport:
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine that must be let in, by all of its addresses."""
+    """A machine that is to be let in, by all of its addresses. If it is not ``required``, that is a warning."""
 
     name: str
     addresses: tuple[str, ...]
+    required: bool = True
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ def parse_desired(params: Mapping[str, Any]) -> Desired:
     for index, item in enumerate(params.get("machines") or []):
         if not item["addresses"]:
             raise InvalidInput(f"machines[{index}].addresses", [], f"no address for {item['name']}", "its addresses")
-        machines.append(Machine(item["name"], tuple(item["addresses"])))
+        machines.append(Machine(item["name"], tuple(item["addresses"]), bool(item.get("required", True))))
     return Desired(
         name=name,
         exports=tuple(exports),
@@ -255,3 +258,18 @@ def render_drop_in(name: str, exports: Sequence[tuple[str, Sequence[tuple[str, E
         for path, clients in exports
     ]
     return encode(head + "".join(lines))
+
+
+def render_owed(text: bytes, paths: Sequence[str]) -> bytes:
+    """A drop-in with a mark for each path that exportfs has still to withdraw."""
+    return text + b"".join(_OWED + encode(render_path(path)) + b"\n" for path in paths)
+
+
+def parse_owed(text: bytes, name: str) -> tuple[str, ...]:
+    """The paths that a run took out of the drop-in, and for which exportfs may not have run.
+
+    >>> parse_owed(render_owed(b"", ["/srv/a b"]), "x")
+    ('/srv/a b',)
+    """
+    marked = [line[len(_OWED) :] for line in text.split(b"\n") if line.startswith(_OWED)]
+    return tuple(dict.fromkeys(entry.path for line in marked for entry in parse_exports(line, name).entries))

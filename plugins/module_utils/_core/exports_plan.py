@@ -14,14 +14,22 @@ from dataclasses import dataclass
 
 from .errors import Refused
 from .exports import Entry, ParsedFile, Problem, decode, parse_exports, parse_table, printable
-from .exports_clients import ClientKind, Host, same_client, uncovered
-from .exports_desired import Desired, DesiredExport, render_drop_in
+from .exports_clients import ClientKind, Host, classify, same_client, uncovered
+from .exports_desired import Desired, DesiredExport, parse_owed, render_drop_in, render_owed
 from .exports_options import ExportOptions, render_table_options, same_options
-from .exports_refusals import refuse_clients, refuse_foreign, refuse_in_use, refuse_lines, refuse_path
+from .exports_refusals import (
+    refuse_clients,
+    refuse_foreign,
+    refuse_in_use,
+    refuse_lines,
+    refuse_path,
+    warn_machines,
+)
 from .exports_steps import (
     FlushCaches,
     MakeDirectory,
     MakeFolder,
+    MarkWithdrawn,
     Reexport,
     RemoveDropIn,
     SetOwnership,
@@ -118,14 +126,18 @@ def plan_exports(desired: Desired, snapshot: Snapshot, *, check_mode: bool = Fal
     files = parse_files(snapshot)
     before = _own_text(snapshot, desired.file)
     own = next((file for file in files if file.name == desired.file), ParsedFile(desired.file))
+    owed = parse_owed(before or b"", desired.file)
     lines = _wanted_lines(desired, own, facts)
     after = render_drop_in(desired.name, lines) if lines else None
     new_own = parse_exports(after or b"", desired.file)
-    sound = own.complete and not any(problem.fails or problem.loses for problem in own.problems)
+    sound = own.complete and not owed and not any(problem.fails or problem.loses for problem in own.problems)
     if before is not None and after is not None and sound and _same_content(own.entries, new_own.entries, facts):
         after, new_own = before, own
     new_files = _with_own(files, new_own, remove=after is None)
     table = build_table(new_files, facts)
+    about = {facts.real(path) for path in paths_about(desired, own.entries, owed)}
+    orphans = _orphans(about, parse_table(snapshot.etab or b""), new_files, table, facts)
+    withdrawn = _withdrawn([*own.entries, *orphans], table, facts)
     refusals = refuse_lines(new_own, len(lines), sum(len(clients) for _path, clients in lines))
     refusals += refuse_foreign(new_own, new_files, facts)
     refusals += [p.describe() for p in table.problems if p.code == "fsid_twice" and _touches(p, desired.file, table)]
@@ -140,16 +152,19 @@ def plan_exports(desired: Desired, snapshot: Snapshot, *, check_mode: bool = Fal
         refusals += refuse_path(export, snapshot)
         refusals += refuse_clients(export, desired, facts)
     if not desired.withdraw_in_use:
-        refusals += refuse_in_use(own, new_own, snapshot)
+        refusals += refuse_in_use([*own.entries, *orphans], new_own.entries, snapshot)
     if not snapshot.has_exportfs and not check_mode and not _is_idle_withdrawal(desired, snapshot):
         refusals.append("exportfs is not installed; install nfs-kernel-server (Debian) or nfs-utils (RedHat)")
     if refusals:
         raise _refused(desired, refusals)
-    steps = _plan_steps(desired, snapshot, before, after, own, new_own, table)
+    kept = {facts.real(entry.path) for entry in new_own.entries}
+    were = dict.fromkeys([*(entry.path for entry in own.entries), *owed])
+    lost = [path for path in were if facts.real(path) not in kept]
+    steps = _plan_steps(desired, snapshot, (before, after), lost, withdrawn, _rows_of(table, desired.file))
     return Plan(
         steps=tuple(steps),
         expected=_rows_of(table, desired.file),
-        withdrawn=_withdrawn(own, table, facts),
+        withdrawn=withdrawn,
         warnings=tuple(_warnings(desired, snapshot, table, own, new_own)),
         foreign=tuple(p for p in table.problems if p.file != desired.file and (p.fails or p.loses)),
         hosts=facts.hosts,
@@ -202,30 +217,39 @@ def _touches(problem: Problem, file: str, table: Table) -> bool:
 def _plan_steps(
     desired: Desired,
     snapshot: Snapshot,
-    before: bytes | None,
-    after: bytes | None,
-    own: ParsedFile,
-    new_own: ParsedFile,
-    table: Table,
+    texts: tuple[bytes | None, bytes | None],
+    lost: Sequence[str],
+    withdrawn: Sequence[tuple[str, str]],
+    ours: Sequence[Row],
 ) -> list[Step]:
+    """The steps in their order. ``texts`` are the drop-in before and after, ``lost`` the paths that go out of it."""
+    before, after = texts
+    is_idle = _is_idle_withdrawal(desired, snapshot)
     steps: list[Step] = []
+    last: list[Step] = []
     for export in desired.exports:
         steps += _plan_directory(export, snapshot)
-    if after is not None and after != before:
+    if before is not None and lost and not is_idle:
+        # A run that dies before exportfs leaves the paths behind, by which the next one knows what to look for.
+        marked = render_owed(after or render_drop_in(desired.name, ()), lost)
+        if marked != before:
+            steps.append(MarkWithdrawn(desired.file, before, marked))
+        last.append(RemoveDropIn(desired.file, marked) if after is None else WriteDropIn(desired.file, marked, after))
+    elif after is not None and after != before:
         if not snapshot.has_folder:
             steps.append(MakeFolder(EXPORTS_FOLDER))
         steps.append(WriteDropIn(desired.file, before, after))
     elif after is None and before is not None:
         steps.append(RemoveDropIn(desired.file, before))
     known = parse_table(snapshot.etab or b"")
-    ours = _rows_of(table, desired.file)
     reason = ""
     if after != before:
         reason = "the drop-in is removed" if after is None else "the drop-in changes"
     else:
-        reason = "; ".join(differences(ours, _withdrawn(own, table, snapshot.facts), known, snapshot.facts.hosts)[:1])
-    if reason and not _is_idle_withdrawal(desired, snapshot):
+        reason = "; ".join(differences(ours, withdrawn, known, snapshot.facts.hosts)[:1])
+    if reason and not is_idle:
         steps.append(Reexport(reason))
+    steps += last
     names = _unknown_names(ours, known, snapshot) if snapshot.running else ()
     if names:
         steps.append(FlushCaches(names))
@@ -304,21 +328,50 @@ def _find(row: Row, known: Sequence[Entry], hosts: Mapping[str, Host | None]) ->
     )
 
 
-def _withdrawn(own: ParsedFile, table: Table, facts: Facts) -> tuple[tuple[str, str], ...]:
-    """Pairs of the old drop-in that no file names any more."""
-    gone = []
-    for entry in own.entries:
-        path, client = facts.real(entry.path), entry.client or "*"
-        if not any(
-            row.path == path
-            and (
-                same_client(row.client, client, facts.hosts)
-                or same_client(row.entry.client or "*", client, facts.hosts)
-            )
-            for row in table.rows
-        ):
-            gone.append((path, client))
-    return tuple(gone)
+def paths_about(desired: Desired, own: Sequence[Entry], owed: Sequence[str]) -> list[str]:
+    """The paths that a call is about: those it names, those of the drop-in, those that a killed run withdrew."""
+    named = [export.path for export in desired.exports]
+    return [*named, *desired.withdrawn, *(entry.path for entry in own), *owed]
+
+
+def _orphans(
+    paths: set[str], known: Sequence[Entry], files: Sequence[ParsedFile], table: Table, facts: Facts
+) -> tuple[Entry, ...]:
+    """Entries of the export table for our paths that no file names any more.
+
+    A run that was killed between writing and exporting leaves them; the drop-in does not tell of them any more. Other
+    paths are none of our business: somebody may export them by hand.
+    """
+    found = []
+    for entry in known:
+        client = entry.client or "*"
+        words = [word for file in files for word in _clients_of(file, entry.path, facts)]
+        if entry.path not in paths or any(same_client(word, client, facts.hosts) for word in words):
+            continue
+        # A name that does not resolve at present may be any machine.
+        unknown = any(word in facts.hosts and facts.hosts[word] is None for word in words)
+        if not (unknown and classify(client) is ClientKind.HOST) and not _is_named(entry.path, client, table, facts):
+            found.append(entry)
+    return tuple(found)
+
+
+def _clients_of(file: ParsedFile, path: str, facts: Facts) -> list[str]:
+    return [entry.client or "*" for entry in file.entries if facts.real(entry.path) == path]
+
+
+def _is_named(path: str, client: str, table: Table, facts: Facts) -> bool:
+    """Whether the files give a row for the pair, in whatever notation."""
+    return any(
+        row.path == path
+        and (same_client(row.client, client, facts.hosts) or same_client(row.entry.client or "*", client, facts.hosts))
+        for row in table.rows
+    )
+
+
+def _withdrawn(entries: Sequence[Entry], table: Table, facts: Facts) -> tuple[tuple[str, str], ...]:
+    """Pairs of the old drop-in, and of the export table, that no file names any more."""
+    pairs = dict.fromkeys((facts.real(entry.path), entry.client or "*") for entry in entries)
+    return tuple((path, client) for path, client in pairs if not _is_named(path, client, table, facts))
 
 
 def _plan_directory(export: DesiredExport, snapshot: Snapshot) -> list[Step]:
@@ -350,6 +403,7 @@ def _warnings(desired: Desired, snapshot: Snapshot, table: Table, own: ParsedFil
         if fact is not None:
             warnings += _path_warnings(export, fact)
         warnings += _owner_warnings(export, fact)
+    warnings += warn_machines(desired, snapshot.facts)
     if not own.complete:
         warnings.append(f"{desired.file} was broken by hand and is written anew")
     if not snapshot.has_exportfs and desired.exports:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .exports import Entry, ParsedFile, printable
-from .exports_clients import parse_address, same_client, uncovered
-from .exports_desired import Desired, DesiredExport
+from .exports_clients import ClientKind, classify, parse_address, same_client, uncovered
+from .exports_desired import Desired, DesiredExport, Machine
 from .exports_options import same_options
 from .exports_steps import Snapshot
 from .exports_table import Facts, unexportable
@@ -97,11 +97,34 @@ def refuse_clients(export: DesiredExport, desired: Desired, facts: Facts) -> lis
         for earlier in words[:position]:
             if same_client(earlier, word, facts.hosts):
                 refusals.append(f"{shown}: clients {earlier} and {word} name the same machine or network")
-    for machine in desired.machines:
-        missing = uncovered(machine.addresses, words, facts.hosts)
-        if missing:
-            refusals.append(f"{shown}: no client entry lets in {machine.name} ({', '.join(missing)})")
+    for name in _shut_out(export, [one for one in desired.machines if one.required], facts):
+        refusals.append(f"{shown}: no client entry lets in {name}")
     return refusals
+
+
+def _shut_out(export: DesiredExport, machines: Sequence[Machine], facts: Facts) -> list[str]:
+    """The machines with those of their addresses that no client of the export lets in."""
+    words = [client for client, _options in export.clients]
+    found = [(machine.name, uncovered(machine.addresses, words, facts.hosts)) for machine in machines]
+    return [f"{name} ({', '.join(missing)})" for name, missing in found if missing]
+
+
+def warn_machines(desired: Desired, facts: Facts) -> list[str]:
+    """One sentence for all exports that shut out the same machines.
+
+    Silent where a pattern or a netgroup is among the clients: it may let in anybody.
+    """
+    paths: dict[str, list[str]] = {}
+    for export in desired.exports:
+        if any(classify(client) in (ClientKind.WILDCARD, ClientKind.NETGROUP) for client, _options in export.clients):
+            continue
+        names = _shut_out(export, [one for one in desired.machines if not one.required], facts)
+        if names:
+            paths.setdefault(", ".join(names), []).append(printable(export.path))
+    return [
+        f"no client entry lets in {names}; mounts from there would be refused: {', '.join(exports)}"
+        for names, exports in paths.items()
+    ]
 
 
 def _access(address: str, path: str, entries: Sequence[Entry], facts: Facts) -> int:
@@ -116,15 +139,15 @@ def _access(address: str, path: str, entries: Sequence[Entry], facts: Facts) -> 
     return level
 
 
-def refuse_in_use(own: ParsedFile, new_own: ParsedFile, snapshot: Snapshot) -> list[str]:
+def refuse_in_use(before: Sequence[Entry], after: Sequence[Entry], snapshot: Snapshot) -> list[str]:
     """A client with open files that would lose its access gets 'Stale file handle' at once."""
     refusals = []
-    for path in dict.fromkeys(snapshot.facts.real(entry.path) for entry in own.entries):
+    for path in dict.fromkeys(snapshot.facts.real(entry.path) for entry in before):
         for address in snapshot.busy.get(path, ()):
             if parse_address(address) is None:
                 continue
-            was = _access(address, path, own.entries, snapshot.facts)
-            will = _access(address, path, new_own.entries, snapshot.facts)
+            was = _access(address, path, before, snapshot.facts)
+            will = _access(address, path, after, snapshot.facts)
             if will < was:
                 what = "withdrawn" if will == 0 else "made read-only"
                 refusals.append(

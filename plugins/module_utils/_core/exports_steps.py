@@ -108,6 +108,15 @@ class WriteDropIn:
 
 
 @dataclass(frozen=True)
+class MarkWithdrawn(WriteDropIn):
+    """Take paths out of the drop-in, and keep them in it as comments until exportfs has withdrawn them."""
+
+    def describe(self) -> str:
+        """For a person."""
+        return f"take what is withdrawn out of {self.path}, with a mark until exportfs has run"
+
+
+@dataclass(frozen=True)
 class RemoveDropIn:
     """Remove the drop-in. The directories and what is in them stay."""
 

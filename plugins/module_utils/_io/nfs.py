@@ -25,9 +25,9 @@ from typing import Any, NoReturn, Protocol
 from .._core.errors import PetsetError
 from .._core.exports import decode, encode, parse_exports, parse_table, printable
 from .._core.exports_clients import ClientKind, Host, classify, parse_address
-from .._core.exports_desired import Desired
+from .._core.exports_desired import Desired, parse_owed
 from .._core.exports_messages import parse_messages, split_by_owner
-from .._core.exports_plan import Plan, differences, stale_names
+from .._core.exports_plan import Plan, differences, paths_about, stale_names
 from .._core.exports_steps import (
     FileText,
     FlushCaches,
@@ -150,21 +150,26 @@ class NfsServer:
         entries = [entry for one in parsed.values() for entry in one.entries]
         words = {entry.client for entry in entries}
         words |= {client for export in desired.exports for client, _options in export.clients}
-        paths = {entry.path for entry in entries} | {export.path for export in desired.exports}
-        paths |= set(desired.withdrawn)
+        paths = {entry.path for entry in entries}
+        own = parsed.get(desired.file)
+        own_text = next((file.raw for file in files if file.name == desired.file), None)
+        about = paths_about(desired, () if own is None else own.entries, parse_owed(own_text or b"", desired.file))
+        paths |= set(about)
         points = [entry.options.mountpoint for entry in entries]
         points += [options.mountpoint for export in desired.exports for _client, options in export.clients]
         paths |= {point for point in points if point}
         facts = Facts(self.observe_hosts(words), self.observe_paths(paths))
-        own = parsed.get(desired.file)
-        own_paths = sorted({facts.real(entry.path) for entry in own.entries}) if own is not None else []
+        etab = encode(self._read(ETAB))
+        # What is neither in the drop-in nor in the export table cannot be withdrawn.
+        served = {entry.path for entry in parse_table(etab)}
+        served |= {facts.real(entry.path) for entry in (() if own is None else own.entries)}
         return Snapshot(
             files=files,
-            etab=encode(self._read(ETAB)) or None,
+            etab=etab or None,
             facts=facts,
             users={name: _user(name) for name in _wanted(export.owner for export in desired.exports)},
             groups={name: _group(name) for name in _wanted(export.group for export in desired.exports)},
-            busy=self.observe_busy(own_paths),
+            busy=self.observe_busy(sorted(served & {facts.real(path) for path in about})),
             known_addresses=parse_known_addresses(self._read(f"{CACHES}/auth.unix.ip/content")),
             has_folder=os.path.isdir(self._at(EXPORTS_FOLDER)),
             has_exportfs=self.exportfs is not None,

@@ -69,6 +69,34 @@ def test_nothing_that_is_handed_on_is_read_back() -> None:
     assert not handed & facts
 
 
+NODES = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.debug:
+        msg: "{{ nfs_exports_nodes | to_json }}"
+      vars: VARIABLES
+"""
+
+
+@pytest.mark.slow
+def test_nodes_are_compared_with_the_clients_by_their_addresses(tmp_path: Path) -> None:
+    """A name is no address. Without clients of the user's own the nodes are the clients."""
+    (task,) = yaml.safe_load((ROLES / "petset/tasks/exports.yml").read_text())
+    names = ("nfs_exports_nodes", "__petset_names", "__petset_hosts", "__petset_nodes")
+    given = {name: task["vars"][name].replace("kube_nodes", "all") for name in names}
+    hosts: dict[str, dict[str, Any]] = {
+        "four": {"ansible_host": "192.0.2.1", "petset_nfs_clients": ["192.0.2.0/24"]},
+        "six": {"ansible_host": "2001:db8::1", "petset_nfs_clients": "192.0.2.0/24"},
+        "named": {"ansible_host": "bad.example", "petset_nfs_clients": []},
+        "bare": {"petset_nfs_clients": []},
+    }
+    _output, shown = run_play(tmp_path, collections_path(), NODES.replace("VARIABLES", json.dumps(given)), hosts)
+    nodes = [{"name": "four", "addresses": ["192.0.2.1"]}, {"name": "six", "addresses": ["2001:db8::1"]}]
+    told = {host: json.loads(message) for host, message in shown}
+    assert told == {"four": nodes, "six": nodes, "named": [], "bare": []}
+
+
 @pytest.mark.slow
 def test_a_node_without_ansible_host_is_known_by_its_name(tmp_path: Path) -> None:
     (task,) = yaml.safe_load((ROLES / "petset/tasks/exports.yml").read_text())

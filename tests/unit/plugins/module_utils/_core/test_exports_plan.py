@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.stateful.petset.plugins.module_utils._core.errors import Refused
-from ansible_collections.stateful.petset.plugins.module_utils._core.exports import parse_table
+from ansible_collections.stateful.petset.plugins.module_utils._core.exports import parse_exports, parse_table
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_clients import Host
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_desired import Desired, parse_desired
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_plan import Plan, differences, plan_exports
@@ -17,6 +17,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.exports_step
     FlushCaches,
     MakeDirectory,
     MakeFolder,
+    MarkWithdrawn,
     Reexport,
     RemoveDropIn,
     SetOwnership,
@@ -61,11 +62,11 @@ def row(path: str = "/srv/a", client: str = "192.0.2.0/24", more: str = "", acce
 
 
 def applied(desired: Desired, snapshot: Snapshot) -> str:
-    """The drop-in as the plan writes it."""
-    for step in plan_exports(desired, snapshot).steps:
-        if isinstance(step, WriteDropIn):
-            return step.after.decode()
-    raise LookupError("nothing is written")
+    """The drop-in as the plan leaves it."""
+    written = [step.after for step in plan_exports(desired, snapshot).steps if isinstance(step, WriteDropIn)]
+    if not written:
+        raise LookupError("nothing is written")
+    return written[-1].decode()
 
 
 def kinds(plan: Plan) -> list[str]:
@@ -311,7 +312,35 @@ def test_rp_nfs_12_nodes_that_are_not_let_in() -> None:
     assert plan_exports(wanted({"clients": clients}, machines=machines), there()).changed
 
 
+@pytest.mark.parametrize(
+    ("clients", "missing"),
+    [
+        (["192.0.2.0/24"], "n1 (198.51.100.1), n2 (2001:db8::2)"),
+        (["192.0.2.0/24", "198.51.100.0/24"], "n2 (2001:db8::2)"),
+        (["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/64"], ""),
+        # Nobody can say whom these let in.
+        (["192.0.2.0/24", "*.example.org"], ""),
+        (["192.0.2.0/24", "@nodes"], ""),
+    ],
+)
+def test_rp_nfs_12_nodes_that_may_come_from_elsewhere_are_warned_of(clients: list[str], missing: str) -> None:
+    machines = [
+        {"name": "n1", "addresses": ["198.51.100.1"], "required": False},
+        {"name": "n2", "addresses": ["192.0.2.12", "2001:db8::2"], "required": False},
+    ]
+    words = [{"client": client} for client in clients]
+    desired = wanted({"clients": words}, {"path": "/srv/b", "fsid": "8", "clients": words}, machines=machines)
+    paths = {"/srv/b": PathFact("directory", "/srv/b", "ext4")}
+    found = [text for text in plan_exports(desired, there(paths=paths)).warnings if "lets in" in text]
+    told = f"no client entry lets in {missing}; mounts from there would be refused: /srv/a, /srv/b"
+    assert found == ([told] if missing else [])
+    machines[0]["required"] = True
+    desired = wanted({}, machines=machines)
+    assert "no client entry lets in n1" in refusal(desired, there())
+
+
 BUSY = {"/srv/a": ("192.0.2.11",)}
+REMOVAL = ["MarkWithdrawn", "Reexport", "RemoveDropIn"]
 
 
 @pytest.mark.parametrize(
@@ -336,7 +365,7 @@ def test_rp_nfs_09_in_use_but_not_harmed() -> None:
     narrower = wanted({"clients": [{"client": "192.0.2.11"}]})
     assert plan_exports(narrower, there(files, row(), busy=BUSY)).changed
     forced = wanted(state="absent", withdraw_in_use=True)
-    assert kinds(plan_exports(forced, there(files, row(), busy=BUSY))) == ["RemoveDropIn", "Reexport"]
+    assert kinds(plan_exports(forced, there(files, row(), busy=BUSY))) == REMOVAL
     idle = {"/srv/a": ("203.0.113.5",)}
     assert plan_exports(wanted(state="absent"), there(files, row(), busy=idle)).changed
 
@@ -344,8 +373,8 @@ def test_rp_nfs_09_in_use_but_not_harmed() -> None:
 def test_absent_removes_the_file_and_nothing_else() -> None:
     files = {OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}
     plan = plan_exports(wanted(state="absent"), there(files, row()))
-    assert kinds(plan) == ["RemoveDropIn", "Reexport"]
-    assert "data stay" in plan.steps[0].describe()
+    assert kinds(plan) == REMOVAL
+    assert "data stay" in plan.steps[-1].describe()
     assert plan.withdrawn == (("/srv/a", "192.0.2.0/24"),)
     assert plan.diff[0]["after"] == ""
     assert plan_exports(wanted(state="absent"), there()).steps == ()
@@ -363,6 +392,96 @@ def test_purge() -> None:
     assert "/srv/b" not in applied(wanted({}), there(files, row()))
     kept = plan_exports(wanted({}, purge=False), there(files, row() + row("/srv/b").replace("fsid=7", "fsid=8")))
     assert kept.steps == ()
+
+
+LINK = PathFact("directory", "/srv/a", "ext4")
+NODE = {"node-1": Host("node-1.example", ("192.0.2.11",))}
+# name -> the client in the drop-in, the other files, the further rows of the export table, what is withdrawn
+LEFT_BEHIND: dict[str, tuple[str, dict[str, str], str, tuple[tuple[str, str], ...]]] = {
+    "nothing": ("192.0.2.0/24", {}, "", ()),
+    "a client": ("192.0.2.0/24", {}, row(client="203.0.113.5"), (("/srv/a", "203.0.113.5"),)),
+    "everybody": ("192.0.2.0/24", {}, row(client="*"), (("/srv/a", "*"),)),
+    "another path": ("192.0.2.0/24", {}, row("/srv/z", "203.0.113.5"), ()),
+    "a name that we use": ("node-1", {}, row(client="node-1.example"), ()),
+    "an address that we name": ("node-1", {}, row(client="192.0.2.11"), ()),
+    "a client of others": (
+        "192.0.2.0/24", {"/etc/exports": "/srv/a 203.0.113.0/255.255.255.0(ro)\n"}, row(client="203.0.113.0/24"), ()
+    ),
+    "a client of others by a link": (
+        "192.0.2.0/24", {"/etc/exports": "/srv/link 203.0.113.5(ro)\n"}, row(client="203.0.113.5"), ()
+    ),
+    # It may be the row of the name that does not resolve now; exportfs would take it away.
+    "a machine of others that does not resolve": (
+        "192.0.2.0/24", {"/etc/exports": "/srv/a gone(ro)\n"}, row(client="gone.example"), ()
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LEFT_BEHIND)
+def test_a_client_that_a_killed_run_took_away_is_not_served_for_ever(case: str) -> None:
+    """The drop-in is new already, so only the export table tells of it."""
+    client, files, rest, withdrawn = LEFT_BEHIND[case]
+    hosts = {**NODE, "gone": None}
+    paths = {"/srv/link": LINK}
+    desired = wanted({"clients": [{"client": client, "options": None}]})
+    files = {**files, OWN: applied(desired, there(hosts=hosts))}
+    served = "node-1.example" if client == "node-1" else client
+    etab = rest if "node-1" in rest else row(client=served) + rest
+    plan = plan_exports(desired, there(files, etab, paths, hosts))
+    assert plan.withdrawn == withdrawn
+    if not withdrawn:
+        assert "still" not in " ".join(step.describe() for step in plan.steps)
+        return
+    assert kinds(plan) == ["Reexport"]
+    assert "is still in the export table" in plan.steps[0].describe()
+    assert plan_exports(desired, there(files, row(client=served), paths, hosts)).steps == ()
+
+
+def test_a_client_that_a_killed_run_took_away_by_a_link() -> None:
+    desired = wanted({"path": "/srv/link"})
+    paths = {"/srv/link": LINK}
+    files = {OWN: applied(desired, there(paths=paths))}
+    plan = plan_exports(desired, there(files, row() + row(client="203.0.113.5"), paths))
+    assert plan.withdrawn == (("/srv/a", "203.0.113.5"),)
+    assert kinds(plan) == ["Reexport"]
+
+
+def test_a_client_left_behind_that_holds_files_open() -> None:
+    files = {OWN: applied(wanted({}), there())}
+    etab = row() + row(client="203.0.113.5")
+    busy = {"/srv/a": ("203.0.113.5",)}
+    assert "withdrawn for 203.0.113.5" in refusal(wanted({}), there(files, etab, busy=busy))
+    assert kinds(plan_exports(wanted({}, withdraw_in_use=True), there(files, etab, busy=busy))) == ["Reexport"]
+
+
+@pytest.mark.parametrize(
+    "desired", [wanted({"path": "/srv/b", "fsid": "8"}), wanted({}, state="absent"), wanted(state="absent")]
+)
+def test_a_path_that_a_killed_run_took_away_is_not_served_for_ever(desired: Desired) -> None:
+    """Nothing names the path any more, not even the options: the drop-in has it as a mark until exportfs has run."""
+    files = {OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}
+    paths = {"/srv/b": PathFact("directory", "/srv/b", "ext4")}
+    first = plan_exports(desired, there(files, row(), paths))
+    (mark,) = (step for step in first.steps if isinstance(step, MarkWithdrawn))
+    assert b"\n#withdrawn: /srv/a\n" in mark.after
+    assert parse_exports(mark.after, OWN).problems == ()
+    killed = {OWN: mark.after.decode()}
+    second = plan_exports(desired, there(killed, row(), paths))
+    assert second.withdrawn == (("/srv/a", "192.0.2.0/24"),)
+    assert [kind for kind in kinds(second) if kind != "FlushCaches"] == kinds(first)[1:3]
+    assert second.changed
+    # Somebody ran exportfs meanwhile: only the mark is left to take away.
+    assert not plan_exports(desired, there(killed, "", paths)).withdrawn
+
+
+def test_a_path_that_comes_back_needs_no_mark() -> None:
+    marked = applied(wanted({}), there()) + "#withdrawn: /srv/b\n"
+    paths = {"/srv/b": PathFact("directory", "/srv/b", "ext4")}
+    both = wanted({}, {"path": "/srv/b", "fsid": "8"})
+    plan = plan_exports(both, there({OWN: marked}, row(), paths))
+    assert kinds(plan) == ["WriteDropIn", "Reexport"]
+    assert plan.withdrawn == ()
+    assert "withdrawn" not in applied(both, there({OWN: marked}, row(), paths))
 
 
 def test_a_client_that_another_file_also_names_is_not_withdrawn() -> None:
@@ -469,6 +588,7 @@ def test_every_step_is_described() -> None:
         MakeDirectory("/a", 1, None, 0o750),
         SetOwnership("/a", None, 2, None, "0:0 0755"),
         WriteDropIn(OWN, None, b"x"),
+        MarkWithdrawn(OWN, b"x", b"y"),
         RemoveDropIn(OWN, b"x"),
         Reexport("why"),
         FlushCaches(("*",)),

@@ -211,6 +211,71 @@ def test_absent_keeps_the_data(server: Server) -> None:
     assert not server.converge(server.wants(state="absent"))[0]
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
+TWO = [{}, {"path": "/srv/b", "fsid": "8"}]
+MORE = {"clients": [{"client": "192.0.2.0/24"}, {"client": "203.0.113.5"}]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "row"),
+    [
+        ({"exports": [MORE]}, {"exports": [{}]}, "203.0.113.5"),
+        ({"exports": TWO}, {"exports": [{}]}, "/srv/b"),
+        ({"exports": TWO}, {"exports": TWO[1:], "state": "absent"}, "/srv/b"),
+        ({"exports": TWO}, {"exports": [], "state": "absent"}, "/srv/a"),
+    ],
+    ids=["client", "purged", "absent-path", "absent"],
+)
+def test_what_was_withdrawn_does_not_stay_served_after_a_kill_before_exportfs(
+    server: Server, before: dict[str, Any], after: dict[str, Any], row: str
+) -> None:
+    def wants(exports: list[dict[str, Any]], **others: Any) -> Desired:
+        return server.wants(*exports, **others)
+
+    def die(_argv: Sequence[str]) -> tuple[int, str, str]:
+        raise Killed
+
+    server.converge(wants(**before))
+    server.io.run = die
+    with pytest.raises(Killed):
+        server.converge(wants(**after))
+    assert row in server.read("/var/lib/nfs/etab")
+    server.io.run = server.run
+    changed, outcome = server.converge(wants(**after))
+    assert changed
+    assert outcome.status == 0
+    assert row not in server.read("/var/lib/nfs/etab")
+    assert (server.root / OWN[1:]).exists() == (after["exports"] != [])
+    assert "withdrawn" not in (server.read(OWN) if after["exports"] else "")
+    calls = len(server.calls)
+    assert not server.converge(wants(**after))[0]
+    assert len(server.calls) == calls
+
+
+def test_rows_of_other_paths_that_are_exported_by_hand_are_left_alone(server: Server) -> None:
+    server.converge(server.wants({}))
+    by_hand = server.read("/var/lib/nfs/etab") + "/srv/b\t203.0.113.5(ro)\n"
+    server.write("/var/lib/nfs/etab", by_hand)
+    assert not server.converge(server.wants({}))[0]
+    assert server.read("/var/lib/nfs/etab") == by_hand
+
+
+def test_a_client_left_behind_in_the_table_is_seen_to_hold_files_open(server: Server) -> None:
+    server.converge(server.wants({}))
+    server.write("/var/lib/nfs/etab", server.read("/var/lib/nfs/etab") + "/srv/b\t203.0.113.5(rw)\n")
+    file = server.root / "srv/b/ibdata1"
+    file.write_text("")
+    status = file.stat()
+    block = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    server.write("/proc/fs/nfsd/clients/3/info", 'address: "203.0.113.5:890"\n')
+    server.write("/proc/fs/nfsd/clients/3/states", f'- 0x1: {{ type: open, superblock: "{block}" }}\n')
+    with pytest.raises(Refused, match=r"/srv/b would be withdrawn for 203.0.113.5"):
+        server.converge(server.wants({"path": "/srv/b", "fsid": "8"}, state="absent"))
+
+
 def test_what_the_kernel_still_serves_is_told(server: Server) -> None:
     server.converge(server.wants({}))
     server.write("/proc/fs/nfsd/exports", "/srv/a\t192.0.2.0/24(rw)\n")

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role asks of the server, in which order: its own tasks, with modules that note it and a server of paper."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+
+from tests.unit.roles.plays import run_play
+from tools.common import ROOT
+
+pytestmark = [pytest.mark.programs, pytest.mark.slow]
+
+ROLE = ROOT / "roles" / "nfs_exports"
+# What would change this machine, or look at it; the names are taken over by the collection of the test.
+REPLACED = "apt command copy dnf file find setup systemd_service template wait_for".split()
+# In the place of each module; an action needs no process of its own. The server has its settings once it was started
+# or restarted.
+ACTION = """
+import json, os, pathlib
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+
+    def run(self, tmp=None, task_vars=None):
+        folder, host = pathlib.Path(os.environ["FOLDER"]), task_vars["inventory_hostname"]
+        args, look = self._task.args, self._task.check_mode
+        case = json.loads((folder / "cases.json").read_text())[host]
+        calls = folder / (host + ".calls")
+        made = [json.loads(line) for line in calls.read_text().splitlines()] if calls.exists() else []
+        with calls.open("a") as file:
+            file.write(json.dumps({{"module": {name!r}, "look": look, "diff": self._task.diff, **args}}) + "\\n")
+        if {name!r} == "nfs_export_info":
+            runs = case["before"]["server"]["running"]
+            starts = ("restarted",) if runs else ("started", "restarted")
+            begun = any(one["module"] == "systemd_service" and one["state"] in starts for one in made)
+            return {{"changed": False, **case["after" if begun else "before"]}}
+        if {name!r} == "nfs_export":
+            refused = {{"failed": True, "msg": case["refused"]}} if case["refused"] else {{}}
+            return {{"changed": look, "look": look, "foreign_problems": case["broken"], **refused}}
+        if {name!r} == "setup":
+            return {{"changed": False, "ansible_facts": {{"ansible_os_family": case["family"]}}}}
+        leases = "1" if case["before"]["server"]["delegations"] else "0"
+        return {{"changed": False, "stdout": leases, "matched": 1}}
+"""
+PLAY = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - block:
+        - ansible.builtin.include_role:
+            name: stateful.petset.nfs_exports
+        - ansible.builtin.debug:
+            msg: "{{ {'needed': nfs_exports_restart_needed | default(none), 'result': nfs_exports_result} | to_json }}"
+      rescue:
+        - ansible.builtin.debug:
+            msg: "{{ {'end': ansible_failed_result.msg} | to_json }}"
+"""
+GIVEN: dict[str, Any] = {"nfs_exports_clients": ["192.0.2.0/24"]}
+NODE = {"address": "192.0.2.11"}
+
+
+def settings(**given: Any) -> str:
+    """petset.conf as the role writes it."""
+    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(ROLE / "templates"), autoescape=False)
+    return environment.get_template("petset.conf.j2").render({**defaults, **given})
+
+
+def found(*clients: dict[str, str], versions: dict[str, bool] | None = None, **server: Any) -> dict[str, Any]:
+    """What nfs_export_info says; unless told otherwise of a server that has all that the role wants."""
+    served = {"3": False, "4": True, "4.0": False, "4.1": True, "4.2": True, **(versions or {})}
+    whole = {
+        "running": True, "threads": 16, "versions": served, "lease_s": 30, "grace_s": 30, "package_version": "2.8.3",
+        "listening": True, "enabled": True, "settings": settings(), "delegations": False,
+    }  # fmt: skip
+    return {"server": {**whole, **server}, "clients": list(clients)}
+
+
+def bare() -> dict[str, Any]:
+    """A machine without any server."""
+    return found(
+        versions={"4.1": False}, running=False, threads=0, lease_s=None, grace_s=None, package_version="",
+        listening=False, enabled=False, settings=None,
+    )  # fmt: skip
+
+
+def threads(number: int) -> str:
+    return f"""command /bin/sh -c echo "$1" > /proc/fs/nfsd/threads sh {number}"""
+
+
+SETTLED = ["nfs_export"]
+BEGIN = ["nfs_export look", "template", "apt", "systemd_service started", "nfs_export"]
+RESTART = ["systemd_service restarted", "systemd_service started"]
+LEASE = {"lease_s": 90}
+# name -> what is found, variables, what is done, whether a restart is still needed, words that are said
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str], bool | None, str]] = {
+    "settled": (found(NODE), {}, SETTLED, False, ""),
+    "settled-always": (found(NODE), {"nfs_exports_restart": "always"}, SETTLED, False, ""),
+    "absent": (bare(), {"nfs_exports_state": "absent"}, SETTLED, None, ""),
+    "bare": (bare(), {}, BEGIN, False, ""),
+    "bare-redhat": (bare(), {"family": "RedHat"}, ["dnf" if one == "apt" else one for one in BEGIN], False, ""),
+    "stopped": (found(running=False, threads=0), {}, BEGIN, False, ""),
+    "not-at-boot": (found(NODE, enabled=False), {}, BEGIN, False, ""),
+    # When the server may be restarted.
+    "idle": (found(**LEASE), {}, BEGIN + RESTART, False, ""),
+    "idle-never": (found(**LEASE), {"nfs_exports_restart": "never"}, BEGIN, True, "nfs_exports_restart is never"),
+    "busy": (found(NODE, **LEASE), {}, BEGIN, True, "Clients are connected (192.0.2.11)"),
+    "busy-always": (found(NODE, **LEASE), {"nfs_exports_restart": "always"}, BEGIN + RESTART, False, ""),
+    "broken": (found(**LEASE), {"broken": ["/etc/exports:1: x"]}, BEGIN, True, "export files of others are broken"),
+    "broken-always": (
+        found(**LEASE), {"broken": ["/etc/exports:1: x"], "nfs_exports_restart": "always"}, BEGIN, True,
+        "export files of others are broken",
+    ),
+    # What needs a restart.
+    "grace": (found(grace_s=90), {}, BEGIN + RESTART, False, ""),
+    "serves-v3": (found(versions={"3": True}), {}, BEGIN + RESTART, False, ""),
+    "serves-v4-0": (found(versions={"4.0": True}), {}, BEGIN + RESTART, False, ""),
+    "lacks-v4-1": (found(versions={"4.1": False}), {}, BEGIN + RESTART, False, ""),
+    "settings-only": (found(NODE, settings="x"), {}, BEGIN, False, ""),
+    "not-ours": (found(**LEASE), {"nfs_exports_configure": False}, SETTLED, False, ""),
+    "not-ours-without-package": (
+        bare(), {"nfs_exports_configure": "false"}, ["nfs_export look", "apt", "nfs_export"], None, ""
+    ),
+    "delegations": (
+        found(NODE, delegations=True), {},
+        [*BEGIN[:2], "command /bin/sh -c echo 0 > /proc/sys/fs/leases-enable", *BEGIN[2:]], False, "",
+    ),
+    "delegations-allowed": (found(NODE, delegations=True), {"nfs_exports_delegations": True}, SETTLED, False, ""),
+    # A number of threads is set once, at once and without a restart.
+    "threads": (
+        found(NODE), {"nfs_exports_threads": "24"}, ["nfs_export look", threads(24), *BEGIN[1:]], False, ""
+    ),
+    "threads-of-others": (
+        found(NODE, threads=8, settings=None), {}, ["nfs_export look", threads(16), *BEGIN[1:]], False, ""
+    ),
+    "threads-by-need": (found(NODE, threads=3), {}, SETTLED, False, ""),
+    "threads-by-need-and-more": (found(NODE, threads=3, enabled=False), {}, BEGIN, False, ""),
+    # Nothing is touched.
+    "refused": (bare(), {"refused": "not an IP network"}, ["nfs_export look"], None, "not an IP network"),
+    "refused-settled": (found(), {"refused": "in use"}, SETTLED, None, "in use"),
+}  # fmt: skip
+OWN = ("family", "broken", "refused")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run of ansible-playbook with a host for each case; what it asked of whom, what it said, how it ended."""
+    folder = tmp_path_factory.mktemp("server")
+    collection = folder / "ansible_collections" / "stateful" / "petset"
+    (collection / "plugins" / "action").mkdir(parents=True)
+    for name in ("nfs_export", "nfs_export_info", *REPLACED):
+        (collection / "plugins" / "action" / f"{name}.py").write_text(ACTION.format(name=name))
+    words = re.compile(rf"^( +)ansible\.builtin\.({'|'.join(REPLACED)}):", re.MULTILINE)
+    for path in ROLE.rglob("*.*"):
+        copy = collection / "roles" / "nfs_exports" / path.relative_to(ROLE)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(words.sub(r"\1stateful.petset.\2:", path.read_text()))
+    cases, hosts = {}, {}
+    for name, (before, given, *_others) in CASES.items():
+        after = found(*before["clients"])
+        cases[name] = {
+            "before": before, "after": after, "family": given.get("family", "Debian"),
+            "broken": given.get("broken", []), "refused": given.get("refused", ""),
+        }  # fmt: skip
+        hosts[name] = {**GIVEN, **{key: value for key, value in given.items() if key not in OWN}}
+    (folder / "cases.json").write_text(json.dumps(cases))
+    output, shown = run_play(folder, folder, PLAY, hosts, FOLDER=str(folder), ANSIBLE_DIFF_ALWAYS="true")
+    (folder / "output").write_text(output)
+    (folder / "shown.json").write_text(json.dumps(shown))
+    return folder
+
+
+def calls(folder: Path, case: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / f"{case}.calls").read_text().splitlines()]
+
+
+def told(call: dict[str, Any]) -> str:
+    """A call in short, and "" for one that only looks or that all runs make alike."""
+    if call["module"] == "command":
+        return "" if call["argv"][0] == "cat" else " ".join(["command", *map(str, call["argv"])])
+    if call["module"] == "systemd_service":
+        return f"systemd_service {call['state']}"
+    if call["module"] == "nfs_export":
+        return "nfs_export look" if call["look"] else "nfs_export"
+    return call["module"] if call["module"] in ("apt", "dnf", "template") else ""
+
+
+def texts(folder: Path, case: str) -> list[str]:
+    return [text for host, text in json.loads((folder / "shown.json").read_text()) if host == case]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_done_and_in_which_order(folder: Path, case: str) -> None:
+    _before, _given, done, _needed, _words = CASES[case]
+    assert [word for word in map(told, calls(folder, case)) if word] == done
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_how_it_ends(folder: Path, case: str) -> None:
+    _before, given, done, needed, words = CASES[case]
+    *said, last = texts(folder, case)
+    end = json.loads(last)
+    if "refused" in given:
+        assert end == {"end": words}
+        return
+    assert end["needed"] == needed
+    assert len(said) == (1 if words else 0)
+    assert words in " ".join(said)
+    # The result is the one of the call that counts.
+    assert end["result"]["look"] is False
+    assert done[-1] != "nfs_export look"
+
+
+@pytest.mark.parametrize("case", [case for case, (_before, given, *_rest) in CASES.items() if "refused" in given])
+def test_a_refusal_comes_before_anything_is_touched(folder: Path, case: str) -> None:
+    assert {call["module"] for call in calls(folder, case)} == {"nfs_export_info", "nfs_export"}
+
+
+def test_the_first_look_shows_no_diff_and_is_no_change(folder: Path) -> None:
+    """The double of the module says changed in check mode, and nothing else in this case does."""
+    look, real = (call for call in calls(folder, "busy") if call["module"] == "nfs_export")
+    assert (look["look"], look["diff"], real["look"], real["diff"]) == (True, False, False, True)
+    differ = ("look", "diff", "foreign_errors", "state")
+    assert {k: v for k, v in look.items() if k not in differ} == {k: v for k, v in real.items() if k not in differ}
+    # Broken files of others do not keep the own exports from being applied.
+    assert (look["foreign_errors"], real["foreign_errors"]) == ("warn", "fail")
+    assert re.search(r"^busy +: .* changed=0 ", (folder / "output").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("case", ["settled", "settled-always", "refused-settled"])
+def test_a_server_that_is_set_up_is_looked_at_once(folder: Path, case: str) -> None:
+    assert [call["module"] for call in calls(folder, case)] == ["nfs_export_info", "nfs_export"]
