@@ -505,6 +505,12 @@ def _crash(work: _Work) -> dict[str, Any]:
         work.did(f"{work.wish.kind.value} of {work.wish.pet}")
         return {}
     drill = _own(work)
+    if drill.struck:
+        raise Refused(
+            f"drill {drill.id}",
+            f"it was staged at {drill.struck} already; a second crash would be told as one",
+            way_out="take step: prove, or step: abandon",
+        )
     kind = DrillKind(drill.kind)
     struck = replace(drill, struck=format_time(utc_now()))
     # First: a run that is killed at the next moment must not pass for one that has staged nothing.

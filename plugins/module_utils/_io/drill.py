@@ -25,7 +25,7 @@ from .._core.set_steps import is_own
 from .kube import KubeClient, Manifest
 from .mysql import Connector, PetDown, SqlError
 from .observe import list_pods, try_get, try_list
-from .podexec import run_in_pod
+from .podexec import NotRun, run_once_in_pod
 
 _AT_ONCE = 8
 # Least that Kubernetes waits for: the pod's mysqld is killed in the middle of its shutdown.
@@ -125,15 +125,16 @@ def _kill(client: KubeClient, spec: PetSetSpec, name: str, container: str) -> Ca
     def act() -> str:
         said = ""
         try:
-            said = run_in_pod(client, spec.namespace, name, container, command).strip()
-        except RuntimeError as problem:
-            # The way to the container may end with it. That nothing was run at all is another matter.
-            if "Handshake" in str(problem):
-                raise Refused(
-                    f"Pod {spec.namespace}/{name}",
-                    f"nothing could be run in its container {container}: {problem}",
-                    way_out="see to the right to create pods/exec",
-                ) from problem
+            # Never asked for again: the second one would hit the process that has come after the one that was meant.
+            said = run_once_in_pod(client, spec.namespace, name, container, command).strip()
+        except NotRun as problem:
+            raise Refused(
+                f"Pod {spec.namespace}/{name}",
+                f"nothing could be run in its container {container}: {problem}",
+                way_out="see to the right to create pods/exec and to the API server's way to the node, then run again",
+            ) from problem
+        except RuntimeError:
+            pass  # the way to the container may end with it; whether it did is seen in the pod
         return f"kill container {container} of Pod {spec.namespace}/{name} ({said or 'SIGKILL'})"
 
     return act

@@ -25,6 +25,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.errors impor
 from ansible_collections.stateful.petset.plugins.module_utils._core.pet_probe import Mount, Probe
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring import RingPet
 from ansible_collections.stateful.petset.plugins.module_utils._io import drill as io_drill
+from ansible_collections.stateful.petset.plugins.module_utils._io import podexec
 from ansible_collections.stateful.petset.plugins.modules import mysql_ring, pet_drill, pet_set
 from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock
 from ansible_collections.stateful.petset.tests.unit.fakes.module import FakeModule, checked
@@ -111,7 +112,7 @@ class World:
         monkeypatch.setattr(_drill, "utc_now", self.now)
         monkeypatch.setattr(_drill, "read_log", lambda _client, _spec, last=None: self.log())
         monkeypatch.setattr(_drill, "run_in_pod", self.run_in_pod)
-        monkeypatch.setattr(io_drill, "run_in_pod", self.run_in_pod)
+        monkeypatch.setattr(io_drill, "run_once_in_pod", self.run_in_pod)
         self.up()
 
     # -- the world goes on -------------------------------------------------------------------------------------------
@@ -484,15 +485,55 @@ def test_the_workload_is_no_privileged_pod_and_stays_off_a_node_that_goes(world:
     assert world.pod("mysql-drill")["metadata"]["labels"]["app.kubernetes.io/component"] == "drill"
 
 
-def test_a_crash_that_may_not_be_staged_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("words", ["(0) Reason: Handshake status 403 Forbidden", "Connection refused"])
+def test_a_crash_that_could_not_be_staged_is_told(world: World, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
     begun = world.step("begin")
 
-    def forbidden(*_words: Any) -> str:
-        raise RuntimeError("(0) Reason: Handshake status 403 Forbidden")
+    def no_way(*_words: Any) -> Any:
+        raise ConnectionError(words)
 
-    monkeypatch.setattr(io_drill, "run_in_pod", forbidden)
+    monkeypatch.setattr(podexec, "open_exec", no_way)
+    monkeypatch.setattr(io_drill, "run_once_in_pod", podexec.run_once_in_pod)
     with pytest.raises(Refused, match="nothing could be run in its container mysqld"):
         world.step("crash", drill_id=begun["drill"]["id"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "hit"),
+    [
+        ("mysqld_kill", [("mysqld", KILL_MYSQLD)]),
+        ("container_kill", [("agent", KILL_AGENT), ("mysqld", KILL_MYSQLD)]),
+    ],
+)
+def test_a_kill_is_sent_once_though_it_breaks_its_own_stream(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: str, hit: list[tuple[str, Sequence[str]]]
+) -> None:
+    sent: list[tuple[str, Sequence[str]]] = []
+
+    class Stream:
+        def is_open(self) -> bool:
+            raise ConnectionResetError("Connection to remote host was lost.")
+
+    def open_exec(client: Any, namespace: str, pod: str, container: str, command: Sequence[str]) -> Stream:
+        world.run_in_pod(client, namespace, pod, container, command)
+        sent.append((container, command))
+        return Stream()
+
+    monkeypatch.setattr(podexec, "open_exec", open_exec)
+    monkeypatch.setattr(podexec, "_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(io_drill, "run_once_in_pod", podexec.run_once_in_pod)
+    proof = world.drill(kind=kind)
+    assert proof["proven"], proof["summary"]
+    assert sorted(sent) == hit
+    assert world.pod("mysql-0")["status"]["containerStatuses"][0]["restartCount"] == 1
+
+
+def test_a_drill_is_not_staged_a_second_time(world: World) -> None:
+    told = {"drill_id": world.step("begin")["drill"]["id"]}
+    world.step("crash", **told)
+    with pytest.raises(Refused, match="staged at .* already"):
+        world.step("crash", **told)
+    assert world.pod("mysql-0")["status"]["containerStatuses"][0]["restartCount"] == 1
 
 
 def test_somebody_else_s_object_of_that_name_is_left_alone(world: World) -> None:
