@@ -342,6 +342,7 @@ def _about(drill: UnderWay) -> dict[str, Any]:
         "nodes": list(drill.nodes),
         "began": drill.began,
         "struck": drill.struck,
+        "ended": drill.ended,
     }
 
 
@@ -496,6 +497,8 @@ def _own(work: _Work) -> UnderWay:
             "it is not under way" if drill is None else f"another one is: {decision.why}",
             way_out="begin anew; only one run of the playbook at a time can have a drill",
         )
+    if drill.ended:
+        raise Refused(f"drill {drill.id}", f"it has ended: {drill.ended}", way_out="clean up with step: abandon")
     return drill
 
 
@@ -792,21 +795,18 @@ def _end(work: _Work, drill: UnderWay, record: Record, *, tolerant: bool) -> Non
 
     ``tolerant``: what cannot be cleaned up is left to the next run, which is told of it by the mark that stays.
     """
-    clean = True
     with _forgiven(tolerant) as failed:
         work.did(*remove_objects(work.client, work.spec))
         work.on_writer("the account of the workload", DROP, _CLEAN_LIMIT_S)
+    # The mark that stays says what came of the drill: the next run has to clean up, and nothing else.
+    mark = render_under_way(replace(drill, ended=record.verdict)) if failed else None
     if failed:
-        clean = False
         work.partial.setdefault("warnings", []).append(f"not cleaned up, the next run will: {failed[0]}")
     live = work.live()
     records = parse_records(notes_of(live).get(ANNOTATION_RECORD))
     if drill.kind in {one.value for one in DrillKind}:
         records[key_of(DrillKind(drill.kind), drill.pet)] = record
-    values: dict[str, str | None] = {"record": render_records(records)}
-    if clean:
-        values["under_way"] = None
-    annotate(work.client, work.spec, None, **values)
+    annotate(work.client, work.spec, None, record=render_records(records), under_way=mark)
     work.did(f"record {record.kind} of {record.pet}: {record.verdict}")
 
 
@@ -822,7 +822,10 @@ def _forgiven(tolerant: bool) -> Iterator[list[str]]:
 
 
 def _abandon(work: _Work) -> dict[str, Any]:
-    """End a drill that was broken off: wait until the set is well, clean up, and record that nothing was proven."""
+    """End a drill that was broken off: wait until the set is well, clean up, and record that nothing was proven.
+
+    Of one that was judged and not cleaned up after the record stays.
+    """
     live = work.live()
     decision = work.decide(live)
     drill = decision.under_way
@@ -831,11 +834,27 @@ def _abandon(work: _Work) -> dict[str, Any]:
     wanted = work.module.params["drill_id"]
     if wanted and wanted != drill.id:
         raise Refused(f"drill {wanted}", f"another one is under way: {decision.why}", way_out="leave that one alone")
+    recorded = f"; its record stays: {drill.ended}" if drill.ended else ", and record that it was interrupted"
     if work.module.check_mode:
-        work.did(f"clean up after {drill.kind} of {drill.pet}, and record that it was interrupted")
+        work.did(f"clean up after {drill.kind} of {drill.pet}{recorded}")
         return _told(decision)
     # First: nobody waits for its writes any more. The mark stays until all is done.
     work.did(*remove_objects(work.client, work.spec))
+    if drill.ended != "proven":
+        _wait_well(work)
+    if drill.ended:
+        work.on_writer("the account of the workload", DROP, _CLEAN_LIMIT_S)
+        annotate(work.client, work.spec, None, under_way=None)
+        work.did(f"clean up after {drill.kind} of {drill.pet}{recorded}")
+        return _told(decision)
+    struck = f"after the crash at {drill.struck}" if drill.struck else "before anything was staged"
+    revision = parse_statefulset(live).update_revision
+    record = _record(work, drill, revision, "interrupted", f"the run ended {struck}", {})
+    _end(work, drill, record, tolerant=False)
+    return {**_told(decision), "record": _as_dict(record)}
+
+
+def _wait_well(work: _Work) -> None:
     wait_until(
         "the set",
         work.judge,
@@ -846,8 +865,3 @@ def _abandon(work: _Work) -> dict[str, Any]:
         clock=work.client.clock,
         progress=progress_of(work.module),
     )
-    struck = f"after the crash at {drill.struck}" if drill.struck else "before anything was staged"
-    revision = parse_statefulset(live).update_revision
-    record = _record(work, drill, revision, "interrupted", f"the run ended {struck}", {})
-    _end(work, drill, record, tolerant=False)
-    return {**_told(decision), "record": _as_dict(record)}

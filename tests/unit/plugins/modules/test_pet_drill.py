@@ -26,6 +26,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.pet_probe im
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring import RingPet
 from ansible_collections.stateful.petset.plugins.module_utils._io import drill as io_drill
 from ansible_collections.stateful.petset.plugins.module_utils._io import podexec
+from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import SqlError
 from ansible_collections.stateful.petset.plugins.modules import mysql_ring, pet_drill, pet_set
 from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock
 from ansible_collections.stateful.petset.tests.unit.fakes.module import FakeModule, checked
@@ -366,6 +367,86 @@ def test_a_pet_that_does_not_come_back_is_told(world: World) -> None:
     world.tick()
     world.step("abandon", kind="pod_delete")
     assert (world.leftovers(), set(world.notes())) == ([], {"stateful.petset/drills"})
+    assert world.step("plan", kind="pod_delete")["record"]["verdict"] == "failed"
+
+
+def _prove_without_cleaning_up(world: World, what: str) -> dict[str, Any]:
+    """``what`` is in the way: the pod does not go, or nobody takes the DROP."""
+    told = {"drill_id": world.step("begin")["drill"]["id"]}
+    world.step("crash", **told)
+    before = world.mysqlds.before
+
+    def refuse(_name: str, text: str) -> None:
+        if text in DROP:
+            raise SqlError("mysql-0", "Lost connection to MySQL server during query")
+
+    if what == "table":
+        world.mysqlds.before = refuse
+    else:
+        world.pod("mysql-drill")["metadata"]["finalizers"] = ["example.com/slow"]
+    proof = world.step("prove", **told)
+    world.mysqlds.before = before
+    assert proof["proven"], proof["summary"]
+    assert world.partial["warnings"][0].startswith("not cleaned up, the next run will")
+    return proof
+
+
+@pytest.mark.parametrize("what", ["pod", "table"])
+def test_a_proof_stands_when_the_cleaning_up_failed(world: World, what: str) -> None:
+    """The next run took the mark for a run that had been killed, wrote "interrupted" over the proof and crashed again."""
+    proof = _prove_without_cleaning_up(world, what)
+    plan = world.step("plan")
+    assert (plan["decision"], plan["under_way"]["ended"]) == ("heal", "proven")
+    assert "was not cleaned up after" in plan["why"]
+    assert plan["record"] == proof["record"]
+    # Nothing that this run may still try stages or judges it again.
+    for step in ("crash", "prove"):
+        with pytest.raises(Refused, match="it has ended: proven"):
+            world.step(step, drill_id=proof["drill"]["id"])
+    if what == "pod":
+        with pytest.raises(Refused, match="Pod default/mysql-drill"):
+            world.step("abandon")
+        assert world.step("plan")["record"] == proof["record"]
+        world.cluster.remove(kinds.POD, "mysql-drill", "default")
+    told = world.step("abandon", check=True)
+    assert told["changed"]
+    assert not world.client.writes()
+    assert told["actions"] == ["clean up after mysqld_kill of writer; its record stays: proven"]
+    told = world.step("abandon")
+    assert told["changed"]
+    assert told["record"] == proof["record"]
+    assert (world.leftovers(), set(world.notes())) == ([], {"stateful.petset/drills"})
+    begun = world.step("begin")
+    assert (begun["decision"], begun["changed"], begun["record"]) == ("nothing", False, proof["record"])
+    assert world.pod("mysql-0")["status"]["containerStatuses"][0]["restartCount"] == 1
+
+
+def test_a_proof_stands_wherever_the_run_that_cleans_up_is_killed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof = _prove_without_cleaning_up(world, "table")
+    send, written = world.cluster.send, [0, 0]
+
+    def killing(method: str, path: str, *rest: Any) -> Any:
+        answer = send(method, path, *rest)
+        if method != "GET":
+            written[0] += 1
+            if written[0] == written[1]:
+                raise Killed
+        return answer
+
+    monkeypatch.setattr(world.cluster, "send", killing)
+    for at in range(1, 20):
+        written[:] = [0, at]
+        try:
+            world.step("abandon")
+        except Killed:
+            assert world.step("plan")["record"] == proof["record"]
+        else:
+            break
+    assert at > 1
+    assert world.step("plan")["decision"] == "nothing"
+    assert world.leftovers() == []
 
 
 def test_killed_at_each_write_and_run_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
