@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.stateful.petset.plugins.module_utils._core import volumes
-from ansible_collections.stateful.petset.plugins.module_utils._core.errors import PetsetError
+from ansible_collections.stateful.petset.plugins.module_utils._core.errors import PetsetError, Refused
 from ansible_collections.stateful.petset.plugins.module_utils._core.kinds import PERSISTENT_VOLUME
 from ansible_collections.stateful.petset.plugins.module_utils._core.steps import Plan, Verb, diff_of
 from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_live import (
@@ -180,6 +180,36 @@ def test_removal_is_confirmed_unused_and_keeps_the_data(
             if step.ref.kind is PERSISTENT_VOLUME:
                 assert (step.before or {})["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
                 assert any(one.startswith(f"{pet.name}: ") for one in plan.kept)
+
+
+@given(worlds(), st.sets(st.sampled_from([pet.ordinal for pet in WANTED.pets])) | st.none())
+def test_no_claim_goes_that_the_set_wants_or_may_want(world: dict[str, Any], ordinals: set[int] | None) -> None:
+    """Where the set may not be read, it may want every pet."""
+    wants = None if ordinals is None else frozenset(ordinals)
+    try:
+        plan = plan_absent(WANTED, snapshot(world, users={}, set_ordinals=wants), ("mysql-0", "mysql-1"))
+    except PetsetError:
+        return
+    assert set(plan.groups).isdisjoint({0, 1} if ordinals is None else ordinals)
+
+
+def _one_claim(ordinals: frozenset[int] | None) -> Snapshot:
+    claim = volumes.claim_manifest(WANTED, WANTED.pets[0])
+    claim["metadata"].update(uid="uid-0", resourceVersion="8")
+    return snapshot({"volumes": {}, "claims": {"db-mysql-0": claim}}, users={}, set_ordinals=ordinals)
+
+
+def test_a_set_that_may_not_be_read_keeps_its_claims() -> None:
+    with pytest.raises(Refused, match=r"still wants it cannot be seen.*[Aa]llow get of statefulsets in default"):
+        plan_absent(WANTED, _one_claim(None), ("mysql-0",))
+    plan = plan_absent(WANTED, _one_claim(frozenset()), ("mysql-0",))
+    assert [step.ref.name for step in plan.steps] == ["db-mysql-0"]
+
+
+def test_a_prediction_without_the_set_needs_no_look_at_it() -> None:
+    """The playbook has looked at the set itself, and takes it away first."""
+    plan = plan_absent(WANTED, without_set(WANTED, _one_claim(None)), ("mysql-0",))
+    assert [step.ref.name for step in plan.steps] == ["db-mysql-0"]
 
 
 @pytest.mark.parametrize(
