@@ -64,7 +64,7 @@ from ._core.names import pet_name
 from ._core.pet_set_spec import parse_identity
 from ._core.report import Mark, render_html, render_json, render_markdown
 from ._core.ring import RingPet
-from ._core.statefulset import parse_statefulset
+from ._core.statefulset import SetView, parse_statefulset
 from ._io.clock import Deadline
 from ._io.drill import (
     annotate,
@@ -367,11 +367,11 @@ def _begin(work: _Work) -> dict[str, Any]:
         raise Refused(subject, decision.why, way_out="heal what it staged, then end it with step: abandon")
     _refuse_time(work, subject)
     refuse_production(work.wish, [_labels(live), _labels_of_namespace(work)])
-    replicas = parse_statefulset(live).replicas
+    view = parse_statefulset(live)
     health = _need_health(work, subject)
-    pets = work.wish.aim(replicas, health.ring["writer"])
+    pets = work.wish.aim(view.replicas, health.ring["writer"])
     uuids = {one["name"]: one["server_uuid"] for one in health.ring["pets"]}
-    before = read_identities(work.client, work.spec, replicas, uuids)
+    before = read_identities(work.client, work.spec, view, uuids)
     nodes = tuple(dict.fromkeys(before[name].node for name in pets if name in before))
     now = utc_now()
     drill = UnderWay(
@@ -390,7 +390,7 @@ def _begin(work: _Work) -> dict[str, Any]:
         host=work.wish.host,
         port=work.wish.port,
         server_name=f"{pet_name(work.spec.name, 0)}.{work.spec.domain}",
-        agents=agents_of(work.spec.name, replicas, work.spec.domain),
+        agents=agents_of(work.spec.name, view.replicas, work.spec.domain),
         limit_s=work.wish.limit_s,
         avoid=nodes if work.wish.kind is DrillKind.NODE_POWER_OFF else (),
     )
@@ -548,13 +548,13 @@ def _prove(work: _Work) -> dict[str, Any]:
     struck = parse_time(drill.struck)
     if struck is None:
         raise Refused(f"drill {drill.id}", "nothing was staged yet", way_out="take step: crash first")
-    live = work.live()
-    revision, replicas = (getattr(parse_statefulset(live), name) for name in ("update_revision", "replicas"))
+    view = parse_statefulset(work.live())
+    revision = view.update_revision
     course = _Course(utc_now() if DrillKind(drill.kind).by_hook else struck)
     if DrillKind(drill.kind).by_hook:
         work.mark("healed", course.healed)
-    _follow(work, drill, replicas, course)
-    seen = _read(work, drill, replicas, struck, course)
+    _follow(work, drill, view.replicas, course)
+    seen = _read(work, drill, view, struck, course)
     proof = prove(seen)
     report = build_drill_report(f"{work.spec.namespace}/{work.spec.name}", seen, proof, revision)
     record = _record(work, drill, revision, proof.word, proof.describe(), proof.figures)
@@ -682,10 +682,10 @@ def _identity_of(pod: Mapping[str, Any]) -> Identity:
     return Identity("", str(pod["metadata"].get("uid", "")), "", "", "", "", "", restarts_of(pod))
 
 
-def _read(work: _Work, drill: UnderWay, replicas: int, struck: datetime.datetime, course: _Course) -> Seen:
+def _read(work: _Work, drill: UnderWay, view: SetView, struck: datetime.datetime, course: _Course) -> Seen:
     """End the workload and read all that the proof is made of."""
     log = _stop(work)
-    names = [pet_name(work.spec.name, ordinal) for ordinal in range(replicas)]
+    names = [pet_name(work.spec.name, ordinal) for ordinal in range(view.replicas)]
     ring, agree = _wait_agree(work, names)
     uuids = {one["name"]: one["server_uuid"] for one in ring["pets"]}
     rows: Mapping[str, frozenset[Row] | None] = {}
@@ -696,7 +696,7 @@ def _read(work: _Work, drill: UnderWay, replicas: int, struck: datetime.datetime
     def on_log(at: datetime.datetime) -> float:
         return round(at.timestamp() + drill.offset_s - began, 3)
 
-    answering = len(ring["pets"]) == replicas and all(one["answers"] for one in ring["pets"])
+    answering = len(ring["pets"]) == view.replicas and all(one["answers"] for one in ring["pets"])
     word = ring["judgement"]["word"]
     health = course.health
     proxies: str | None = None
@@ -705,11 +705,11 @@ def _read(work: _Work, drill: UnderWay, replicas: int, struck: datetime.datetime
     named, ready = course.named, course.ready
     return Seen(
         drill=drill,
-        replicas=replicas,
+        replicas=view.replicas,
         log=log,
         struck_s=on_log(struck),
         healed_s=on_log(course.healed),
-        after=read_identities(work.client, work.spec, replicas, uuids),
+        after=read_identities(work.client, work.spec, view, uuids),
         recovered_s=None if course.well is None else (course.well - struck).total_seconds(),
         why_not=course.why_not,
         rows=rows,

@@ -118,9 +118,8 @@ options:
     type: str
     default: cluster.local
   claim_template:
-    description: First part of the claims' names.
+    description: First part of the claims' names. By default that of the set's claim template.
     type: str
-    default: db
   masters:
     description: Number of pets, from ordinal 0 on, that may be written to.
     type: int
@@ -197,7 +196,8 @@ actions:
   elements: str
   returned: always
 decision:
-  description: V(nothing) when it is proven, V(heal) when another drill did not end or was not cleaned up after, else V(run).
+  description:
+    - V(nothing) when it is proven, V(heal) when another drill did not end or was not cleaned up after, else V(run).
   type: str
   returned: with the steps plan, begin and abandon
 why:
@@ -349,7 +349,7 @@ def argument_spec() -> dict[str, Any]:
         namespace={"type": "str", "default": "default"},
         service={"type": "str", "default": "db"},
         cluster_domain={"type": "str", "default": "cluster.local"},
-        claim_template={"type": "str", "default": "db"},
+        claim_template={"type": "str"},
         masters={"type": "int", "default": 2},
         mode={"type": "str", "choices": ["single_writer", "spread"], "default": "single_writer"},
         lag_limit={"type": "int", "default": 10},

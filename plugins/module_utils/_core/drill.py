@@ -294,7 +294,10 @@ class DrillWish:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``word``: ``nothing`` (proven), ``heal`` (another is under way, or not cleaned up after) or ``run``; ``why`` is a sentence."""
+    """What has to be done, and ``why``, a sentence.
+
+    ``word``  ``nothing`` (proven), ``heal`` (another is under way, or not cleaned up after) or ``run``
+    """
 
     word: str
     why: str

@@ -30,7 +30,10 @@ class Strategy(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class SetView:
-    """What counts of a StatefulSet. Ordinals run from ``first_ordinal`` to ``first_ordinal + replicas - 1``."""
+    """What counts of a StatefulSet. Ordinals run from ``first_ordinal`` to ``first_ordinal + replicas - 1``.
+
+    ``claim_template``  first part of its claims' names, that of its first template; empty without one
+    """
 
     name: str
     namespace: str
@@ -46,6 +49,7 @@ class SetView:
     current_revision: str = ""
     update_revision: str = ""
     deleting: bool = False
+    claim_template: str = ""
 
     @property
     def ordinals(self) -> range:
@@ -138,7 +142,13 @@ def parse_statefulset(obj: Mapping[str, Json]) -> SetView:
         current_revision=str(status.get("currentRevision") or ""),
         update_revision=str(status.get("updateRevision") or ""),
         deleting=meta.get("deletionTimestamp") is not None,
+        claim_template=_claim_template(spec),
     )
+
+
+def _claim_template(spec: Mapping[str, Json]) -> str:
+    template = next(iter(spec.get("volumeClaimTemplates") or ()), None) or {}
+    return str((template.get("metadata") or {}).get("name") or "")
 
 
 def decide_readiness(

@@ -22,6 +22,7 @@ from .._core.names import claim_name, pet_name
 from .._core.pods import POD_INDEX_LABEL
 from .._core.ring import RingPet
 from .._core.set_steps import is_own
+from .._core.statefulset import SetView
 from .kube import KubeClient, Manifest
 from .mysql import Connector, PetDown, SqlError
 from .observe import list_pods, try_get, try_list
@@ -56,19 +57,20 @@ def annotate(client: KubeClient, spec: PetSetSpec, version: str | None, **values
 
 
 def read_identities(
-    client: KubeClient, spec: PetSetSpec, replicas: int, uuids: Mapping[str, str]
+    client: KubeClient, spec: PetSetSpec, view: SetView, uuids: Mapping[str, str]
 ) -> dict[str, Identity]:
     """Who each pet is; empty fields for what may not be read. ``uuids``: what each mysqld says of itself."""
+    template = view.claim_template or spec.claim_template
     pods = {one["metadata"]["name"]: one for one in list_pods(client, spec.namespace, spec.selector)}
     listed = try_list(client, kinds.PERSISTENT_VOLUME_CLAIM, spec.namespace) or []
     claims = {one["metadata"]["name"]: one for one in listed}
     found = {}
-    for ordinal in range(replicas):
+    for ordinal in range(view.replicas):
         name = pet_name(spec.name, ordinal)
         pod = pods.get(name)
         if pod is None:
             continue
-        claim = claims.get(claim_name(spec.claim_template, spec.name, ordinal)) or {}
+        claim = claims.get(claim_name(template, spec.name, ordinal)) or {}
         volume = str((claim.get("spec") or {}).get("volumeName") or "")
         live = try_get(client, kinds.PERSISTENT_VOLUME, volume) if volume else None
         found[name] = Identity(

@@ -35,7 +35,9 @@ from ansible_collections.stateful.petset.tests.unit.fakes.pets import (
     AGENT_FILES,
     BOOT_FILES,
     Controller,
+    claim_of,
     cluster_with_claims,
+    volume_of,
 )
 
 BEGIN = datetime.datetime(2026, 11, 25, 12, tzinfo=datetime.UTC)
@@ -96,8 +98,13 @@ class Mysqlds(FakeMysqlds):
 class World:
     """A set that is up and replicates; a workload whose log grows with the clock."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, claim_template: str = "db") -> None:
         self.cluster = cluster_with_claims()
+        self.claim_template = claim_template
+        for ordinal in range(2) if claim_template != "db" else ():
+            claim = claim_of(f"{claim_template}-mysql-{ordinal}")
+            self.cluster.add(claim)
+            self.cluster.add(volume_of(claim))
         self.clock = FakeClock()
         self.controller = Controller(self.cluster)
         self.clock.during_sleep = self.tick
@@ -174,7 +181,11 @@ class World:
         addresses = {name: self.pod(name)["status"]["podIP"] for name in names}
         return {
             name: Probe(
-                Mount("nfs4", f"192.0.2.10:/srv/default-db-{name}", ("hard", "proto=tcp", "rw", "vers=4.2")),
+                Mount(
+                    "nfs4",
+                    f"192.0.2.10:/srv/default-{self.claim_template}-{name}",
+                    ("hard", "proto=tcp", "rw", "vers=4.2"),
+                ),
                 {f"{peer}.{service}": (addresses[peer],) for peer in names},
                 {f"{peer}.{service}": "9.7.4" for peer in names},
                 size="ok",
@@ -187,8 +198,8 @@ class World:
     # -- runs --------------------------------------------------------------------------------------------------------
 
     def up(self) -> None:
-        given = {"set": "mysql", "image": "mysql:8.4", "boot_files": BOOT_FILES, "wait_timeout": 120}
-        given["agent_files"] = AGENT_FILES
+        given: dict[str, Any] = {"set": "mysql", "image": "mysql:8.4", "boot_files": BOOT_FILES, "wait_timeout": 120}
+        given |= {"agent_files": AGENT_FILES, "claim_template": self.claim_template}
         module = FakeModule(checked(pet_set.argument_spec(), given), False, False)
         _pet_set.run_pet_set(module, self.cluster.client(self.clock), {"changed": False})
         module = FakeModule(checked(mysql_ring.argument_spec(), {"set": "mysql"}), False, False)
@@ -264,6 +275,24 @@ def test_a_drill_is_proven_recorded_and_not_run_again(world: World, kind: str) -
     json.loads(proof["report"]["json"])
     world.clock.time_s += 8 * 86400
     assert world.step("plan", kind=kind)["decision"] == "run"
+
+
+def test_a_set_with_another_claim_template_is_drilled_on_its_own_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No drill began: each pet was said to use another claim than its own."""
+    world = World(monkeypatch, "data")
+    proof = world.drill()
+    assert proof["proven"], proof["summary"]
+
+
+def test_the_identity_of_a_pet_has_the_claim_of_the_set_s_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, "data")
+    world.step("begin")
+    before = json.loads(world.notes()["stateful.petset/drill"])["before"]
+    for name in ("mysql-0", "mysql-1"):
+        claim = world.cluster.live(kinds.PERSISTENT_VOLUME_CLAIM, f"data-{name}", "default")
+        assert claim is not None
+        assert before[name]["claim_uid"] == claim["metadata"]["uid"]
+        assert before[name]["volume"] == f"default-data-{name}"
 
 
 def test_no_password_is_told(world: World) -> None:
@@ -393,7 +422,7 @@ def _prove_without_cleaning_up(world: World, what: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("what", ["pod", "table"])
 def test_a_proof_stands_when_the_cleaning_up_failed(world: World, what: str) -> None:
-    """The next run took the mark for a run that had been killed, wrote "interrupted" over the proof and crashed again."""
+    """The next run took the mark for that of a run that was killed: the proof was lost and the crash staged again."""
     proof = _prove_without_cleaning_up(world, what)
     plan = world.step("plan")
     assert (plan["decision"], plan["under_way"]["ended"]) == ("heal", "proven")
@@ -612,7 +641,7 @@ def test_a_kill_is_sent_once_though_it_breaks_its_own_stream(
 def test_a_drill_is_not_staged_a_second_time(world: World) -> None:
     told = {"drill_id": world.step("begin")["drill"]["id"]}
     world.step("crash", **told)
-    with pytest.raises(Refused, match="staged at .* already"):
+    with pytest.raises(Refused, match=r"staged at .* already"):
         world.step("crash", **told)
     assert world.pod("mysql-0")["status"]["containerStatuses"][0]["restartCount"] == 1
 

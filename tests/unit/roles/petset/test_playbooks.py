@@ -189,6 +189,27 @@ def test_exports_go_last_when_nothing_needs_them(playbooks: Playbooks) -> None:
     assert [look.get("directories") for look in looks] == [["/srv/0", "/srv/1"], None, ["/srv/0", "/srv/1", "/srv/2"]]
 
 
+def test_all_looks_of_teardown_are_for_the_claims_of_the_set(playbooks: Playbooks) -> None:
+    """Where the data is was asked for claims of another name, so that it said that there is none."""
+    done = playbooks.run("teardown", pet_volumes_claim_template="data", **ALL)
+    assert done.returncode == 0, done.stdout
+    looks = [call for call in playbooks.calls if call["module"] in ("pet_volume_info", "pet_volume")]
+    assert len(looks) == 5
+    assert {look.get("claim_template") for look in looks} == {"data"}
+
+
+@pytest.mark.parametrize(("given", "asked"), [({}, None), ({"recovery_check_claim_template": "data"}, "data")])
+def test_the_recovery_check_takes_the_claim_template_of_the_set(
+    playbooks: Playbooks, given: dict[str, Any], asked: str | None
+) -> None:
+    sound = {"healthy": True, "summary": "", "table": "", "troubles": []}
+    answers = {"pet_recovery": sound}
+    done = playbooks.run("recovery", answers=answers, petset_replication=False, petset_proxy=False, **given)
+    assert done.returncode == 0, done.stdout
+    assert playbooks.told == ["pet_recovery"]
+    assert playbooks.calls[0].get("claim_template") == asked
+
+
 def test_exports_that_are_needed_are_named_before_anything_is_touched(playbooks: Playbooks) -> None:
     """By pets that petset_replicas does not count, and by volumes of others; a named pet's own will be gone."""
     pets = [
