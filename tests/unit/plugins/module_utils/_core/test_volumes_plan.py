@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_live
 )
 from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_plan import driver_of, plan_present
 from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_removal import plan_absent, without_set
+from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_report import find_others_in
 from ansible_collections.stateful.petset.tests.unit.fakes.volumes import params
 from hypothesis import given
 from hypothesis import strategies as st
@@ -204,6 +206,21 @@ def test_a_set_that_may_not_be_read_keeps_its_claims() -> None:
         plan_absent(WANTED, _one_claim(None), ("mysql-0",))
     plan = plan_absent(WANTED, _one_claim(frozenset()), ("mysql-0",))
     assert [step.ref.name for step in plan.steps] == ["db-mysql-0"]
+
+
+@given(worlds(), st.sets(st.sampled_from([0, 1])))
+def test_rp_nfs_09_every_claim_and_volume_of_a_pet_that_is_not_counted_is_told(
+    world: dict[str, Any], counted: set[int]
+) -> None:
+    pets = tuple(pet for pet in WANTED.pets if pet.ordinal in counted)
+    told = {one["ordinal"] for one in find_others_in(replace(WANTED, pets=pets), snapshot(world))}
+    assert told.isdisjoint(counted)
+    for pet in WANTED.pets:
+        volume = world["volumes"].get(pet.volume, {})
+        reserved = volume.get("spec", {}).get("claimRef", {}).get("name") == pet.claim
+        labelled = volume and volume["metadata"]["labels"].get("stateful.petset/set") == "mysql"
+        if pet.ordinal not in counted and (pet.claim in world["claims"] or reserved or labelled):
+            assert pet.ordinal in told
 
 
 def test_a_prediction_without_the_set_needs_no_look_at_it() -> None:
