@@ -64,7 +64,7 @@ from ._core.names import pet_name
 from ._core.pet_set_spec import parse_identity
 from ._core.report import Mark, render_html, render_json, render_markdown
 from ._core.ring import RingPet
-from ._core.statefulset import parse_statefulset
+from ._core.statefulset import SetView, parse_statefulset
 from ._io.clock import Deadline
 from ._io.drill import (
     annotate,
@@ -342,6 +342,7 @@ def _about(drill: UnderWay) -> dict[str, Any]:
         "nodes": list(drill.nodes),
         "began": drill.began,
         "struck": drill.struck,
+        "ended": drill.ended,
     }
 
 
@@ -366,11 +367,11 @@ def _begin(work: _Work) -> dict[str, Any]:
         raise Refused(subject, decision.why, way_out="heal what it staged, then end it with step: abandon")
     _refuse_time(work, subject)
     refuse_production(work.wish, [_labels(live), _labels_of_namespace(work)])
-    replicas = parse_statefulset(live).replicas
+    view = parse_statefulset(live)
     health = _need_health(work, subject)
-    pets = work.wish.aim(replicas, health.ring["writer"])
+    pets = work.wish.aim(view.replicas, health.ring["writer"])
     uuids = {one["name"]: one["server_uuid"] for one in health.ring["pets"]}
-    before = read_identities(work.client, work.spec, replicas, uuids)
+    before = read_identities(work.client, work.spec, view, uuids)
     nodes = tuple(dict.fromkeys(before[name].node for name in pets if name in before))
     now = utc_now()
     drill = UnderWay(
@@ -389,7 +390,7 @@ def _begin(work: _Work) -> dict[str, Any]:
         host=work.wish.host,
         port=work.wish.port,
         server_name=f"{pet_name(work.spec.name, 0)}.{work.spec.domain}",
-        agents=agents_of(work.spec.name, replicas, work.spec.domain),
+        agents=agents_of(work.spec.name, view.replicas, work.spec.domain),
         limit_s=work.wish.limit_s,
         avoid=nodes if work.wish.kind is DrillKind.NODE_POWER_OFF else (),
     )
@@ -496,6 +497,8 @@ def _own(work: _Work) -> UnderWay:
             "it is not under way" if drill is None else f"another one is: {decision.why}",
             way_out="begin anew; only one run of the playbook at a time can have a drill",
         )
+    if drill.ended:
+        raise Refused(f"drill {drill.id}", f"it has ended: {drill.ended}", way_out="clean up with step: abandon")
     return drill
 
 
@@ -505,6 +508,12 @@ def _crash(work: _Work) -> dict[str, Any]:
         work.did(f"{work.wish.kind.value} of {work.wish.pet}")
         return {}
     drill = _own(work)
+    if drill.struck:
+        raise Refused(
+            f"drill {drill.id}",
+            f"it was staged at {drill.struck} already; a second crash would be told as one",
+            way_out="take step: prove, or step: abandon",
+        )
     kind = DrillKind(drill.kind)
     struck = replace(drill, struck=format_time(utc_now()))
     # First: a run that is killed at the next moment must not pass for one that has staged nothing.
@@ -539,13 +548,13 @@ def _prove(work: _Work) -> dict[str, Any]:
     struck = parse_time(drill.struck)
     if struck is None:
         raise Refused(f"drill {drill.id}", "nothing was staged yet", way_out="take step: crash first")
-    live = work.live()
-    revision, replicas = (getattr(parse_statefulset(live), name) for name in ("update_revision", "replicas"))
+    view = parse_statefulset(work.live())
+    revision = view.update_revision
     course = _Course(utc_now() if DrillKind(drill.kind).by_hook else struck)
     if DrillKind(drill.kind).by_hook:
         work.mark("healed", course.healed)
-    _follow(work, drill, replicas, course)
-    seen = _read(work, drill, replicas, struck, course)
+    _follow(work, drill, view.replicas, course)
+    seen = _read(work, drill, view, struck, course)
     proof = prove(seen)
     report = build_drill_report(f"{work.spec.namespace}/{work.spec.name}", seen, proof, revision)
     record = _record(work, drill, revision, proof.word, proof.describe(), proof.figures)
@@ -673,10 +682,10 @@ def _identity_of(pod: Mapping[str, Any]) -> Identity:
     return Identity("", str(pod["metadata"].get("uid", "")), "", "", "", "", "", restarts_of(pod))
 
 
-def _read(work: _Work, drill: UnderWay, replicas: int, struck: datetime.datetime, course: _Course) -> Seen:
+def _read(work: _Work, drill: UnderWay, view: SetView, struck: datetime.datetime, course: _Course) -> Seen:
     """End the workload and read all that the proof is made of."""
     log = _stop(work)
-    names = [pet_name(work.spec.name, ordinal) for ordinal in range(replicas)]
+    names = [pet_name(work.spec.name, ordinal) for ordinal in range(view.replicas)]
     ring, agree = _wait_agree(work, names)
     uuids = {one["name"]: one["server_uuid"] for one in ring["pets"]}
     rows: Mapping[str, frozenset[Row] | None] = {}
@@ -687,7 +696,7 @@ def _read(work: _Work, drill: UnderWay, replicas: int, struck: datetime.datetime
     def on_log(at: datetime.datetime) -> float:
         return round(at.timestamp() + drill.offset_s - began, 3)
 
-    answering = len(ring["pets"]) == replicas and all(one["answers"] for one in ring["pets"])
+    answering = len(ring["pets"]) == view.replicas and all(one["answers"] for one in ring["pets"])
     word = ring["judgement"]["word"]
     health = course.health
     proxies: str | None = None
@@ -696,11 +705,11 @@ def _read(work: _Work, drill: UnderWay, replicas: int, struck: datetime.datetime
     named, ready = course.named, course.ready
     return Seen(
         drill=drill,
-        replicas=replicas,
+        replicas=view.replicas,
         log=log,
         struck_s=on_log(struck),
         healed_s=on_log(course.healed),
-        after=read_identities(work.client, work.spec, replicas, uuids),
+        after=read_identities(work.client, work.spec, view, uuids),
         recovered_s=None if course.well is None else (course.well - struck).total_seconds(),
         why_not=course.why_not,
         rows=rows,
@@ -786,21 +795,18 @@ def _end(work: _Work, drill: UnderWay, record: Record, *, tolerant: bool) -> Non
 
     ``tolerant``: what cannot be cleaned up is left to the next run, which is told of it by the mark that stays.
     """
-    clean = True
     with _forgiven(tolerant) as failed:
         work.did(*remove_objects(work.client, work.spec))
         work.on_writer("the account of the workload", DROP, _CLEAN_LIMIT_S)
+    # The mark that stays says what came of the drill: the next run has to clean up, and nothing else.
+    mark = render_under_way(replace(drill, ended=record.verdict)) if failed else None
     if failed:
-        clean = False
         work.partial.setdefault("warnings", []).append(f"not cleaned up, the next run will: {failed[0]}")
     live = work.live()
     records = parse_records(notes_of(live).get(ANNOTATION_RECORD))
     if drill.kind in {one.value for one in DrillKind}:
         records[key_of(DrillKind(drill.kind), drill.pet)] = record
-    values: dict[str, str | None] = {"record": render_records(records)}
-    if clean:
-        values["under_way"] = None
-    annotate(work.client, work.spec, None, **values)
+    annotate(work.client, work.spec, None, record=render_records(records), under_way=mark)
     work.did(f"record {record.kind} of {record.pet}: {record.verdict}")
 
 
@@ -816,7 +822,10 @@ def _forgiven(tolerant: bool) -> Iterator[list[str]]:
 
 
 def _abandon(work: _Work) -> dict[str, Any]:
-    """End a drill that was broken off: wait until the set is well, clean up, and record that nothing was proven."""
+    """End a drill that was broken off: wait until the set is well, clean up, and record that nothing was proven.
+
+    Of one that was judged and not cleaned up after the record stays.
+    """
     live = work.live()
     decision = work.decide(live)
     drill = decision.under_way
@@ -825,11 +834,27 @@ def _abandon(work: _Work) -> dict[str, Any]:
     wanted = work.module.params["drill_id"]
     if wanted and wanted != drill.id:
         raise Refused(f"drill {wanted}", f"another one is under way: {decision.why}", way_out="leave that one alone")
+    recorded = f"; its record stays: {drill.ended}" if drill.ended else ", and record that it was interrupted"
     if work.module.check_mode:
-        work.did(f"clean up after {drill.kind} of {drill.pet}, and record that it was interrupted")
+        work.did(f"clean up after {drill.kind} of {drill.pet}{recorded}")
         return _told(decision)
     # First: nobody waits for its writes any more. The mark stays until all is done.
     work.did(*remove_objects(work.client, work.spec))
+    if drill.ended != "proven":
+        _wait_well(work)
+    if drill.ended:
+        work.on_writer("the account of the workload", DROP, _CLEAN_LIMIT_S)
+        annotate(work.client, work.spec, None, under_way=None)
+        work.did(f"clean up after {drill.kind} of {drill.pet}{recorded}")
+        return _told(decision)
+    struck = f"after the crash at {drill.struck}" if drill.struck else "before anything was staged"
+    revision = parse_statefulset(live).update_revision
+    record = _record(work, drill, revision, "interrupted", f"the run ended {struck}", {})
+    _end(work, drill, record, tolerant=False)
+    return {**_told(decision), "record": _as_dict(record)}
+
+
+def _wait_well(work: _Work) -> None:
     wait_until(
         "the set",
         work.judge,
@@ -840,8 +865,3 @@ def _abandon(work: _Work) -> dict[str, Any]:
         clock=work.client.clock,
         progress=progress_of(work.module),
     )
-    struck = f"after the crash at {drill.struck}" if drill.struck else "before anything was staged"
-    revision = parse_statefulset(live).update_revision
-    record = _record(work, drill, revision, "interrupted", f"the run ended {struck}", {})
-    _end(work, drill, record, tolerant=False)
-    return {**_told(decision), "record": _as_dict(record)}

@@ -385,9 +385,7 @@ def run_pet_set_info(module: Module, client: KubeClient, _partial: Partial) -> M
         return {"changed": False, "exists": False, "ready": False, "pets": [], "table": "there is no such set"}
     view = parse_statefulset(live)
     spec = replace(spec, service=str((live.get("spec") or {}).get("serviceName") or spec.service))
-    template = next(iter((live.get("spec") or {}).get("volumeClaimTemplates") or ()), None)
-    if template is not None:
-        spec = replace(spec, claim_template=str(template["metadata"]["name"]))
+    spec = replace(spec, claim_template=view.claim_template or spec.claim_template)
     pods = observe_pods(client, spec)
     readiness = decide_readiness(view, pods)
     stuck = [pet.pod for pet in readiness.missing]
@@ -418,6 +416,7 @@ def run_pet_set_info(module: Module, client: KubeClient, _partial: Partial) -> M
         "strategy": view.strategy.value,
         "partition": view.partition,
         "update_revision": view.update_revision,
+        "claim_template": spec.claim_template,
         "pets": pets,
         "table": table_of(pets),
     }

@@ -44,7 +44,8 @@ def run_pet_recovery(module: Module, client: KubeClient, partial: MutableMapping
         known = None
     else:
         known = parse_known_pets(str(((record or {}).get("data") or {}).get(KNOWN_PETS_KEY, "")))
-    diagnosis = diagnose(spec.name, seen["pets"], known, spec.claim_template)
+    template = spec.claim_template if params["claim_template"] else seen["claim_template"]
+    diagnosis = diagnose(spec.name, seen["pets"], known, template)
     at = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     report = build_report(f"{spec.namespace}/{spec.name}", at, diagnosis)
     return {

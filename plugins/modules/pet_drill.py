@@ -29,7 +29,8 @@ options:
       - V(prove) waits until everything is well again, within O(limit), reads all, judges, records and cleans up. A
         drill that proves nothing is no failure of this step, see RV(proven).
       - V(abandon) ends a drill that an earlier run did not end. It waits until the set is healthy, cleans up, and
-        records that the drill was interrupted. What a hook has staged has to be healed before.
+        records that the drill was interrupted. What a hook has staged has to be healed before. Of a drill that was
+        judged and could not be cleaned up after, the record stays as it is.
     type: str
     required: true
     choices: [plan, begin, crash, prove, abandon]
@@ -117,9 +118,8 @@ options:
     type: str
     default: cluster.local
   claim_template:
-    description: First part of the claims' names.
+    description: First part of the claims' names. By default that of the set's claim template.
     type: str
-    default: db
   masters:
     description: Number of pets, from ordinal 0 on, that may be written to.
     type: int
@@ -196,7 +196,8 @@ actions:
   elements: str
   returned: always
 decision:
-  description: V(nothing) when it is proven, V(heal) when another drill did not end, else V(run).
+  description:
+    - V(nothing) when it is proven, V(heal) when another drill did not end or was not cleaned up after, else V(run).
   type: str
   returned: with the steps plan, begin and abandon
 why:
@@ -230,7 +231,7 @@ record:
       description: The figures.
       type: dict
 under_way:
-  description: The drill that did not end, as RV(drill).
+  description: The drill that did not end or was not cleaned up after, as RV(drill).
   type: dict
   returned: with the steps plan, begin and abandon
 drill:
@@ -260,6 +261,9 @@ drill:
       type: str
     struck:
       description: When the crash was staged.
+      type: str
+    ended:
+      description: The verdict that is recorded, where only the cleaning up is left; else empty.
       type: str
 proven:
   description: Whether all findings are right and known.
@@ -345,7 +349,7 @@ def argument_spec() -> dict[str, Any]:
         namespace={"type": "str", "default": "default"},
         service={"type": "str", "default": "db"},
         cluster_domain={"type": "str", "default": "cluster.local"},
-        claim_template={"type": "str", "default": "db"},
+        claim_template={"type": "str"},
         masters={"type": "int", "default": 2},
         mode={"type": "str", "choices": ["single_writer", "spread"], "default": "single_writer"},
         lag_limit={"type": "int", "default": 10},

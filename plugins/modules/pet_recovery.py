@@ -33,9 +33,8 @@ options:
     type: str
     default: cluster.local
   claim_template:
-    description: First part of the claims' names.
+    description: First part of the claims' names. By default that of the set's claim template.
     type: str
-    default: db
   probe:
     description:
       - Whether to look from within each ready pet. Without it mounts, names and answers are unknown.
@@ -132,7 +131,7 @@ def argument_spec() -> dict[str, Any]:
         namespace={"type": "str", "default": "default"},
         service={"type": "str", "default": "db"},
         cluster_domain={"type": "str", "default": "cluster.local"},
-        claim_template={"type": "str", "default": "db"},
+        claim_template={"type": "str"},
         probe={"type": "bool", "default": True},
     )
 

@@ -90,6 +90,10 @@ update_revision:
   description: The newest revision of its template.
   type: str
   returned: when the set exists
+claim_template:
+  description: First part of its claims' names, that of its claim template, or O(claim_template) where it has none.
+  type: str
+  returned: when the set exists
 table:
   description: The pets as a table for a terminal.
   type: str

@@ -275,6 +275,14 @@ pets:
       description: What was done for this pet.
       type: list
       elements: str
+others:
+  description:
+    - Pets of the set that are not among those of this call, by ordinal, and have a claim or a volume all the same, as
+      after O(replicas) was lowered. Each as M(stateful.petset.pet_volume_info) returns it. Nothing is done to them.
+    - With O(storage_class) the claims alone are looked at.
+  returned: when O(state=present)
+  type: list
+  elements: dict
 kept:
   description: Where the data of removed pets is.
   returned: when O(state=absent)

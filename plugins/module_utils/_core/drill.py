@@ -143,13 +143,14 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:
-    """A drill that has begun and has not ended. Times are UTC as in ``format_time``.
+    """A drill that has begun and is not cleaned up after. Times are UTC as in ``format_time``.
 
     ``pet``       the word that the user chose; ``pets``: who that was
     ``nodes``     where each of them ran
     ``struck``    when the crash was staged; empty before
     ``offset_s``  the clock of the workload less that of the controller
     ``before``    who every pet of the set was
+    ``ended``     the verdict that is recorded of it, when only the cleaning up is left; empty before
     """
 
     id: str
@@ -161,6 +162,7 @@ class UnderWay:
     struck: str = ""
     offset_s: float = 0.0
     before: Mapping[str, Identity] = field(default_factory=dict)
+    ended: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +294,10 @@ class DrillWish:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``word``: ``nothing`` (proven), ``heal`` (another is under way) or ``run``; ``why`` is a sentence."""
+    """What has to be done, and ``why``, a sentence.
+
+    ``word``  ``nothing`` (proven), ``heal`` (another is under way, or not cleaned up after) or ``run``
+    """
 
     word: str
     why: str
@@ -310,7 +315,8 @@ def decide(
     """Whether the drill has to be run. A proof counts for its revision only, and only so long."""
     record = records.get(wish.key)
     if under_way is not None:
-        why = f"a drill ({under_way.kind} of {under_way.pet}, begun {under_way.began or 'some time'}) did not end"
+        how = f"was not cleaned up after (its record stays: {under_way.ended})" if under_way.ended else "did not end"
+        why = f"a drill ({under_way.kind} of {under_way.pet}, begun {under_way.began or 'some time'}) {how}"
         return Decision("heal", why, record, under_way)
     if record is None:
         return Decision("run", f"{wish.key} was never tried")

@@ -36,6 +36,7 @@ from .options import parse_resources as _resources
 from .options import parse_toleration as _toleration
 from .options import texts
 from .quantity import format_bytes, parse_capacity
+from .volumes import DEFAULT_CLAIM_TEMPLATE
 
 Options = Mapping[str, Any]
 
@@ -135,8 +136,12 @@ def parse_spec(options: Options) -> PetSetSpec:
 
 
 def parse_identity(options: Options) -> PetSetSpec:
-    """As much as is needed to find the objects of a set, for ``state: absent`` and for looking."""
+    """As much as is needed to find the objects of a set, for ``state: absent`` and for looking.
+
+    ``claim_template`` None: it has to be read from the set; until then it is the usual one.
+    """
     name = parse_set_name("set", options["set"])
+    template = options["claim_template"]
     service = parse_service_name("service", options["service"])
     return PetSetSpec(
         name=name,
@@ -147,7 +152,7 @@ def parse_identity(options: Options) -> PetSetSpec:
         service=service,
         client_service=_client_service(options.get("client_service") or {}, name, service),
         cluster_domain=parse_dns_subdomain("cluster_domain", options["cluster_domain"]),
-        claim_template=parse_dns_label("claim_template", options["claim_template"]),
+        claim_template=DEFAULT_CLAIM_TEMPLATE if template is None else parse_dns_label("claim_template", template),
         secret_name=_secret_name("passwords_secret", options.get("passwords_secret")),
         tls_secret_name=_secret_name("tls_secret", options.get("tls_secret")),
         agent=Agent("none"),

@@ -30,7 +30,10 @@ class Strategy(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class SetView:
-    """What counts of a StatefulSet. Ordinals run from ``first_ordinal`` to ``first_ordinal + replicas - 1``."""
+    """What counts of a StatefulSet. Ordinals run from ``first_ordinal`` to ``first_ordinal + replicas - 1``.
+
+    ``claim_template``  first part of its claims' names, that of its first template; empty without one
+    """
 
     name: str
     namespace: str
@@ -46,6 +49,7 @@ class SetView:
     current_revision: str = ""
     update_revision: str = ""
     deleting: bool = False
+    claim_template: str = ""
 
     @property
     def ordinals(self) -> range:
@@ -138,7 +142,13 @@ def parse_statefulset(obj: Mapping[str, Json]) -> SetView:
         current_revision=str(status.get("currentRevision") or ""),
         update_revision=str(status.get("updateRevision") or ""),
         deleting=meta.get("deletionTimestamp") is not None,
+        claim_template=_claim_template(spec),
     )
+
+
+def _claim_template(spec: Mapping[str, Json]) -> str:
+    template = next(iter(spec.get("volumeClaimTemplates") or ()), None) or {}
+    return str((template.get("metadata") or {}).get("name") or "")
 
 
 def decide_readiness(
@@ -200,16 +210,36 @@ def _judge(
 _OF_REVISION: Final = frozenset(
     {Trouble.IMAGE, Trouble.CONFIG, Trouble.CRASH, Trouble.PREPARE, Trouble.OUT_OF_MEMORY, Trouble.SCHEDULING}
 )
+# Troubles of a pet of the new revision that somebody has to mend before the roll-out goes on, its revision's or not.
+# What passes by itself is not among them: a start, probes until it is done, locks and a server that are waited for.
+_HOLDS_UP: Final = _OF_REVISION | {
+    Trouble.QUOTA,
+    Trouble.ADMISSION,
+    Trouble.CLAIM,
+    Trouble.NO_NFS_CLIENT,
+    Trouble.MOUNT_REFUSED,
+    Trouble.EXPORT_MISSING,
+    Trouble.FOLDER_EMPTIED,
+    Trouble.FOLDER_OF_OTHER,
+    Trouble.READ_ONLY,
+    Trouble.DISK_FULL,
+    Trouble.STALE_HANDLE,
+    Trouble.WRONG_OWNER,
+}
 
 
 def _stuck(view: SetView, pet: PetState, pets: tuple[PetState, ...]) -> PetState:
     """The pet as it is, or with the name of a roll-out that stands still and the pet that it waits for."""
     way_out = WAY_OUT[Trouble.ROLLOUT_STUCK]
     if pet.why.trouble is Trouble.OLD_REVISION:
-        broken = next((one for one in pets if not one.outdated and one.why.trouble in _OF_REVISION), None)
-        if broken is None:
+        others = [one for one in pets if not one.outdated and not one.ready]
+        first = next((one for one in others if one.why.trouble in _HOLDS_UP), next(iter(others), None))
+        if first is None:
             return pet
-        seen = f"{pet.why.seen.partition(';')[0]}; the roll-out waits for {broken.name}: {broken.why.seen}"
+        seen = f"{pet.why.seen.partition(';')[0]}; the roll-out waits for {first.name}: {first.why.seen}"
+        # One that starts may only take its time: it is named all the same, since it may never get ready.
+        if first.why.trouble not in _HOLDS_UP:
+            return replace(pet, why=replace(pet.why, seen=seen))
         return replace(pet, why=WhyNot(Trouble.ROLLOUT_STUCK, seen, way_out))
     if pet.outdated and pet.why.trouble in _OF_REVISION and view.is_observed and view.must_be_new(pet.ordinal):
         revision = pet.pod.revision if pet.pod is not None else ""

@@ -124,7 +124,13 @@ def _check_gone(wanted: VolumeSet, pet: Pet, snapshot: Snapshot, found: Findings
             f"it is in use by {pods}",
             f"scale the set down to {pet.ordinal} pets or remove it first, and wait until the pod is gone",
         )
-    elif snapshot.set_ordinals is not None and pet.ordinal in snapshot.set_ordinals:
+    elif snapshot.set_ordinals is None:
+        found.refuse(
+            f"pet {pet.name}",
+            f"whether StatefulSet {wanted.namespace}/{wanted.name} still wants it cannot be seen",
+            f"allow get of statefulsets in {wanted.namespace}",
+        )
+    elif pet.ordinal in snapshot.set_ordinals:
         found.refuse(
             f"pet {pet.name}",
             f"StatefulSet {wanted.namespace}/{wanted.name} still wants it and would make the claim anew, empty",

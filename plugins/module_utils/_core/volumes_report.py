@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .judgement import Judgement
-from .names import claim_name, pet_name
+from .names import LABEL_ORDINAL, claim_name, pet_name
 from .volumes import Pet, VolumeSet
-from .volumes_live import LiveClaim, Snapshot
+from .volumes_live import LiveClaim, LiveVolume, Snapshot, is_ours
 
 _EVENT_HINTS: Mapping[str, str] = {
     "ProvisioningFailed": "look at the storage class and the logs of its provisioner",
@@ -163,12 +163,35 @@ def find_pets_in(namespace: str, set_name: str, template: str, snapshot: Snapsho
     return [_found(namespace, set_name, template, ordinal, snapshot) for ordinal in ordinals]
 
 
+def find_others_in(wanted: VolumeSet, snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Pets of the set that are not wanted here and have a claim or a volume all the same, by name or by our labels."""
+    found = {
+        one["ordinal"]: one for one in find_pets_in(wanted.namespace, wanted.name, wanted.claim_template, snapshot)
+    }
+    for _name, volume in sorted((snapshot.volumes or {}).items()):
+        label = volume.labels.get(LABEL_ORDINAL, "")
+        if is_ours(volume.labels, wanted.namespace, wanted.name) and _is_claim(label, "") and int(label) not in found:
+            ordinal = int(label)
+            found[ordinal] = _found(
+                wanted.namespace, wanted.name, wanted.claim_template, ordinal, snapshot, labelled=volume
+            )
+    ours = {pet.ordinal for pet in wanted.pets}
+    return [one for ordinal, one in sorted(found.items()) if ordinal not in ours]
+
+
 def _is_claim(name: str, prefix: str) -> bool:
     tail = name[len(prefix) :]
     return name.startswith(prefix) and tail.isdecimal() and tail.isascii() and str(int(tail)) == tail
 
 
-def _found(namespace: str, set_name: str, template: str, ordinal: int, snapshot: Snapshot) -> dict[str, Any]:
+def _found(
+    namespace: str,
+    set_name: str,
+    template: str,
+    ordinal: int,
+    snapshot: Snapshot,
+    labelled: LiveVolume | None = None,
+) -> dict[str, Any]:
     name = claim_name(template, set_name, ordinal)
     claim = snapshot.claims.get(name)
     volumes = snapshot.volumes or {}
@@ -176,7 +199,7 @@ def _found(namespace: str, set_name: str, template: str, ordinal: int, snapshot:
         volume = volumes.get(claim.volume)
     else:
         refs = [one for one in volumes.values() if one.claim_ref and str(one.claim_ref) == f"{namespace}/{name}"]
-        volume = refs[0] if refs else None
+        volume = refs[0] if refs else labelled
     pet = Pet(ordinal, pet_name(set_name, ordinal), name, 0, "", volume.name if volume else None)
     wanted = VolumeSet(namespace, set_name, template, (pet,), "", "", (), {})
     return {

@@ -22,10 +22,11 @@ from .._core.names import claim_name, pet_name
 from .._core.pods import POD_INDEX_LABEL
 from .._core.ring import RingPet
 from .._core.set_steps import is_own
+from .._core.statefulset import SetView
 from .kube import KubeClient, Manifest
 from .mysql import Connector, PetDown, SqlError
 from .observe import list_pods, try_get, try_list
-from .podexec import run_in_pod
+from .podexec import NotRun, run_once_in_pod
 
 _AT_ONCE = 8
 # Least that Kubernetes waits for: the pod's mysqld is killed in the middle of its shutdown.
@@ -56,19 +57,20 @@ def annotate(client: KubeClient, spec: PetSetSpec, version: str | None, **values
 
 
 def read_identities(
-    client: KubeClient, spec: PetSetSpec, replicas: int, uuids: Mapping[str, str]
+    client: KubeClient, spec: PetSetSpec, view: SetView, uuids: Mapping[str, str]
 ) -> dict[str, Identity]:
     """Who each pet is; empty fields for what may not be read. ``uuids``: what each mysqld says of itself."""
+    template = view.claim_template or spec.claim_template
     pods = {one["metadata"]["name"]: one for one in list_pods(client, spec.namespace, spec.selector)}
     listed = try_list(client, kinds.PERSISTENT_VOLUME_CLAIM, spec.namespace) or []
     claims = {one["metadata"]["name"]: one for one in listed}
     found = {}
-    for ordinal in range(replicas):
+    for ordinal in range(view.replicas):
         name = pet_name(spec.name, ordinal)
         pod = pods.get(name)
         if pod is None:
             continue
-        claim = claims.get(claim_name(spec.claim_template, spec.name, ordinal)) or {}
+        claim = claims.get(claim_name(template, spec.name, ordinal)) or {}
         volume = str((claim.get("spec") or {}).get("volumeName") or "")
         live = try_get(client, kinds.PERSISTENT_VOLUME, volume) if volume else None
         found[name] = Identity(
@@ -125,15 +127,16 @@ def _kill(client: KubeClient, spec: PetSetSpec, name: str, container: str) -> Ca
     def act() -> str:
         said = ""
         try:
-            said = run_in_pod(client, spec.namespace, name, container, command).strip()
-        except RuntimeError as problem:
-            # The way to the container may end with it. That nothing was run at all is another matter.
-            if "Handshake" in str(problem):
-                raise Refused(
-                    f"Pod {spec.namespace}/{name}",
-                    f"nothing could be run in its container {container}: {problem}",
-                    way_out="see to the right to create pods/exec",
-                ) from problem
+            # Never asked for again: the second one would hit the process that has come after the one that was meant.
+            said = run_once_in_pod(client, spec.namespace, name, container, command).strip()
+        except NotRun as problem:
+            raise Refused(
+                f"Pod {spec.namespace}/{name}",
+                f"nothing could be run in its container {container}: {problem}",
+                way_out="see to the right to create pods/exec and to the API server's way to the node, then run again",
+            ) from problem
+        except RuntimeError:
+            pass  # the way to the container may end with it; whether it did is seen in the pod
         return f"kill container {container} of Pod {spec.namespace}/{name} ({said or 'SIGKILL'})"
 
     return act

@@ -26,25 +26,40 @@ _BROKE_OFF_S = 5.0
 _LASTING = ("401", "403", "404")
 
 
+class NotRun(RuntimeError):
+    """The way to the container did not open, so nothing was run in it."""
+
+
 def run_in_pod(client: KubeClient, namespace: str, pod: str, container: str, command: Sequence[str]) -> str:
     """Standard output of a command that does no harm when run again. RuntimeError: it could not be run, and why."""
     for pause_s in _PAUSES_S:
         begin = time.monotonic()
         try:
-            return _run_once(client, namespace, pod, container, command)
+            return run_once_in_pod(client, namespace, pod, container, command)
         except RuntimeError as problem:
             # One that used up its time would use it up again.
             if time.monotonic() - begin > _BROKE_OFF_S or any(code in str(problem) for code in _LASTING):
                 raise
             time.sleep(pause_s)
-    return _run_once(client, namespace, pod, container, command)
+    return run_once_in_pod(client, namespace, pod, container, command)
 
 
-def _run_once(client: KubeClient, namespace: str, pod: str, container: str, command: Sequence[str]) -> str:
+def run_once_in_pod(client: KubeClient, namespace: str, pod: str, container: str, command: Sequence[str]) -> str:
+    """Standard output of a command that must not be run twice. NotRun: it was not run. RuntimeError: the stream broke
+    off after the command was sent; it may have been run.
+    """
     try:
-        return _read_to_end(open_exec(client, namespace, pod, container, command))
+        stream = open_exec(client, namespace, pod, container, command)
     except Exception as problem:  # the library lets through those of its websocket library as well
-        raise RuntimeError(" ".join(str(problem).split())[:300] or type(problem).__name__) from problem
+        raise NotRun(_words_of(problem)) from problem
+    try:
+        return _read_to_end(stream)
+    except Exception as problem:
+        raise RuntimeError(_words_of(problem)) from problem
+
+
+def _words_of(problem: Exception) -> str:
+    return " ".join(str(problem).split())[:300] or type(problem).__name__
 
 
 def _read_to_end(stream: Any) -> str:

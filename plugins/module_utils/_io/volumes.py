@@ -42,6 +42,7 @@ from .._core.volumes_removal import is_anything_left, plan_absent, without_set
 from .._core.volumes_report import (
     ClaimReport,
     explain_claims,
+    find_others_in,
     find_pets_in,
     find_volumes_in,
     judge_bound,
@@ -146,7 +147,9 @@ def run_present(
         reports = _wait_until_bound(client, wanted, snapshot, plan, deadline, progress)
     elif plan.changed and not options.check_mode:
         reports = report_claims(wanted, _look(client, wanted, snapshot))
-    return _result(wanted, reports, all_steps, warnings, options, partial)
+    result = _result(wanted, reports, all_steps, warnings, options, partial)
+    result["others"] = find_others_in(wanted, snapshot)
+    return result
 
 
 def run_absent(

@@ -25,6 +25,8 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.errors impor
 from ansible_collections.stateful.petset.plugins.module_utils._core.pet_probe import Mount, Probe
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring import RingPet
 from ansible_collections.stateful.petset.plugins.module_utils._io import drill as io_drill
+from ansible_collections.stateful.petset.plugins.module_utils._io import podexec
+from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import SqlError
 from ansible_collections.stateful.petset.plugins.modules import mysql_ring, pet_drill, pet_set
 from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock
 from ansible_collections.stateful.petset.tests.unit.fakes.module import FakeModule, checked
@@ -33,7 +35,9 @@ from ansible_collections.stateful.petset.tests.unit.fakes.pets import (
     AGENT_FILES,
     BOOT_FILES,
     Controller,
+    claim_of,
     cluster_with_claims,
+    volume_of,
 )
 
 BEGIN = datetime.datetime(2026, 11, 25, 12, tzinfo=datetime.UTC)
@@ -94,8 +98,13 @@ class Mysqlds(FakeMysqlds):
 class World:
     """A set that is up and replicates; a workload whose log grows with the clock."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, claim_template: str = "db") -> None:
         self.cluster = cluster_with_claims()
+        self.claim_template = claim_template
+        for ordinal in range(2) if claim_template != "db" else ():
+            claim = claim_of(f"{claim_template}-mysql-{ordinal}")
+            self.cluster.add(claim)
+            self.cluster.add(volume_of(claim))
         self.clock = FakeClock()
         self.controller = Controller(self.cluster)
         self.clock.during_sleep = self.tick
@@ -111,7 +120,7 @@ class World:
         monkeypatch.setattr(_drill, "utc_now", self.now)
         monkeypatch.setattr(_drill, "read_log", lambda _client, _spec, last=None: self.log())
         monkeypatch.setattr(_drill, "run_in_pod", self.run_in_pod)
-        monkeypatch.setattr(io_drill, "run_in_pod", self.run_in_pod)
+        monkeypatch.setattr(io_drill, "run_once_in_pod", self.run_in_pod)
         self.up()
 
     # -- the world goes on -------------------------------------------------------------------------------------------
@@ -172,7 +181,11 @@ class World:
         addresses = {name: self.pod(name)["status"]["podIP"] for name in names}
         return {
             name: Probe(
-                Mount("nfs4", f"192.0.2.10:/srv/default-db-{name}", ("hard", "proto=tcp", "rw", "vers=4.2")),
+                Mount(
+                    "nfs4",
+                    f"192.0.2.10:/srv/default-{self.claim_template}-{name}",
+                    ("hard", "proto=tcp", "rw", "vers=4.2"),
+                ),
                 {f"{peer}.{service}": (addresses[peer],) for peer in names},
                 {f"{peer}.{service}": "9.7.4" for peer in names},
                 size="ok",
@@ -185,8 +198,8 @@ class World:
     # -- runs --------------------------------------------------------------------------------------------------------
 
     def up(self) -> None:
-        given = {"set": "mysql", "image": "mysql:8.4", "boot_files": BOOT_FILES, "wait_timeout": 120}
-        given["agent_files"] = AGENT_FILES
+        given: dict[str, Any] = {"set": "mysql", "image": "mysql:8.4", "boot_files": BOOT_FILES, "wait_timeout": 120}
+        given |= {"agent_files": AGENT_FILES, "claim_template": self.claim_template}
         module = FakeModule(checked(pet_set.argument_spec(), given), False, False)
         _pet_set.run_pet_set(module, self.cluster.client(self.clock), {"changed": False})
         module = FakeModule(checked(mysql_ring.argument_spec(), {"set": "mysql"}), False, False)
@@ -262,6 +275,24 @@ def test_a_drill_is_proven_recorded_and_not_run_again(world: World, kind: str) -
     json.loads(proof["report"]["json"])
     world.clock.time_s += 8 * 86400
     assert world.step("plan", kind=kind)["decision"] == "run"
+
+
+def test_a_set_with_another_claim_template_is_drilled_on_its_own_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No drill began: each pet was said to use another claim than its own."""
+    world = World(monkeypatch, "data")
+    proof = world.drill()
+    assert proof["proven"], proof["summary"]
+
+
+def test_the_identity_of_a_pet_has_the_claim_of_the_set_s_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, "data")
+    world.step("begin")
+    before = json.loads(world.notes()["stateful.petset/drill"])["before"]
+    for name in ("mysql-0", "mysql-1"):
+        claim = world.cluster.live(kinds.PERSISTENT_VOLUME_CLAIM, f"data-{name}", "default")
+        assert claim is not None
+        assert before[name]["claim_uid"] == claim["metadata"]["uid"]
+        assert before[name]["volume"] == f"default-data-{name}"
 
 
 def test_no_password_is_told(world: World) -> None:
@@ -365,6 +396,86 @@ def test_a_pet_that_does_not_come_back_is_told(world: World) -> None:
     world.tick()
     world.step("abandon", kind="pod_delete")
     assert (world.leftovers(), set(world.notes())) == ([], {"stateful.petset/drills"})
+    assert world.step("plan", kind="pod_delete")["record"]["verdict"] == "failed"
+
+
+def _prove_without_cleaning_up(world: World, what: str) -> dict[str, Any]:
+    """``what`` is in the way: the pod does not go, or nobody takes the DROP."""
+    told = {"drill_id": world.step("begin")["drill"]["id"]}
+    world.step("crash", **told)
+    before = world.mysqlds.before
+
+    def refuse(_name: str, text: str) -> None:
+        if text in DROP:
+            raise SqlError("mysql-0", "Lost connection to MySQL server during query")
+
+    if what == "table":
+        world.mysqlds.before = refuse
+    else:
+        world.pod("mysql-drill")["metadata"]["finalizers"] = ["example.com/slow"]
+    proof = world.step("prove", **told)
+    world.mysqlds.before = before
+    assert proof["proven"], proof["summary"]
+    assert world.partial["warnings"][0].startswith("not cleaned up, the next run will")
+    return proof
+
+
+@pytest.mark.parametrize("what", ["pod", "table"])
+def test_a_proof_stands_when_the_cleaning_up_failed(world: World, what: str) -> None:
+    """The next run took the mark for that of a run that was killed: the proof was lost and the crash staged again."""
+    proof = _prove_without_cleaning_up(world, what)
+    plan = world.step("plan")
+    assert (plan["decision"], plan["under_way"]["ended"]) == ("heal", "proven")
+    assert "was not cleaned up after" in plan["why"]
+    assert plan["record"] == proof["record"]
+    # Nothing that this run may still try stages or judges it again.
+    for step in ("crash", "prove"):
+        with pytest.raises(Refused, match="it has ended: proven"):
+            world.step(step, drill_id=proof["drill"]["id"])
+    if what == "pod":
+        with pytest.raises(Refused, match="Pod default/mysql-drill"):
+            world.step("abandon")
+        assert world.step("plan")["record"] == proof["record"]
+        world.cluster.remove(kinds.POD, "mysql-drill", "default")
+    told = world.step("abandon", check=True)
+    assert told["changed"]
+    assert not world.client.writes()
+    assert told["actions"] == ["clean up after mysqld_kill of writer; its record stays: proven"]
+    told = world.step("abandon")
+    assert told["changed"]
+    assert told["record"] == proof["record"]
+    assert (world.leftovers(), set(world.notes())) == ([], {"stateful.petset/drills"})
+    begun = world.step("begin")
+    assert (begun["decision"], begun["changed"], begun["record"]) == ("nothing", False, proof["record"])
+    assert world.pod("mysql-0")["status"]["containerStatuses"][0]["restartCount"] == 1
+
+
+def test_a_proof_stands_wherever_the_run_that_cleans_up_is_killed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof = _prove_without_cleaning_up(world, "table")
+    send, written = world.cluster.send, [0, 0]
+
+    def killing(method: str, path: str, *rest: Any) -> Any:
+        answer = send(method, path, *rest)
+        if method != "GET":
+            written[0] += 1
+            if written[0] == written[1]:
+                raise Killed
+        return answer
+
+    monkeypatch.setattr(world.cluster, "send", killing)
+    for at in range(1, 20):
+        written[:] = [0, at]
+        try:
+            world.step("abandon")
+        except Killed:
+            assert world.step("plan")["record"] == proof["record"]
+        else:
+            break
+    assert at > 1
+    assert world.step("plan")["decision"] == "nothing"
+    assert world.leftovers() == []
 
 
 def test_killed_at_each_write_and_run_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -484,15 +595,55 @@ def test_the_workload_is_no_privileged_pod_and_stays_off_a_node_that_goes(world:
     assert world.pod("mysql-drill")["metadata"]["labels"]["app.kubernetes.io/component"] == "drill"
 
 
-def test_a_crash_that_may_not_be_staged_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("words", ["(0) Reason: Handshake status 403 Forbidden", "Connection refused"])
+def test_a_crash_that_could_not_be_staged_is_told(world: World, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
     begun = world.step("begin")
 
-    def forbidden(*_words: Any) -> str:
-        raise RuntimeError("(0) Reason: Handshake status 403 Forbidden")
+    def no_way(*_words: Any) -> Any:
+        raise ConnectionError(words)
 
-    monkeypatch.setattr(io_drill, "run_in_pod", forbidden)
+    monkeypatch.setattr(podexec, "open_exec", no_way)
+    monkeypatch.setattr(io_drill, "run_once_in_pod", podexec.run_once_in_pod)
     with pytest.raises(Refused, match="nothing could be run in its container mysqld"):
         world.step("crash", drill_id=begun["drill"]["id"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "hit"),
+    [
+        ("mysqld_kill", [("mysqld", KILL_MYSQLD)]),
+        ("container_kill", [("agent", KILL_AGENT), ("mysqld", KILL_MYSQLD)]),
+    ],
+)
+def test_a_kill_is_sent_once_though_it_breaks_its_own_stream(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: str, hit: list[tuple[str, Sequence[str]]]
+) -> None:
+    sent: list[tuple[str, Sequence[str]]] = []
+
+    class Stream:
+        def is_open(self) -> bool:
+            raise ConnectionResetError("Connection to remote host was lost.")
+
+    def open_exec(client: Any, namespace: str, pod: str, container: str, command: Sequence[str]) -> Stream:
+        world.run_in_pod(client, namespace, pod, container, command)
+        sent.append((container, command))
+        return Stream()
+
+    monkeypatch.setattr(podexec, "open_exec", open_exec)
+    monkeypatch.setattr(podexec, "_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(io_drill, "run_once_in_pod", podexec.run_once_in_pod)
+    proof = world.drill(kind=kind)
+    assert proof["proven"], proof["summary"]
+    assert sorted(sent) == hit
+    assert world.pod("mysql-0")["status"]["containerStatuses"][0]["restartCount"] == 1
+
+
+def test_a_drill_is_not_staged_a_second_time(world: World) -> None:
+    told = {"drill_id": world.step("begin")["drill"]["id"]}
+    world.step("crash", **told)
+    with pytest.raises(Refused, match=r"staged at .* already"):
+        world.step("crash", **told)
+    assert world.pod("mysql-0")["status"]["containerStatuses"][0]["restartCount"] == 1
 
 
 def test_somebody_else_s_object_of_that_name_is_left_alone(world: World) -> None:

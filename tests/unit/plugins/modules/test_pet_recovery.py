@@ -33,13 +33,14 @@ class World:
         self.clock.during_sleep = Controller(self.cluster)
         monkeypatch.setattr(_module, "_register_secret", None)
         monkeypatch.setattr(_pet_set, "observe_probes", self.probes)
+        self.claim_template = "db"
         self.options = ("hard", "local_lock=none", "proto=tcp", "rw", "vers=4.2")
 
     def probes(self, _client: Any, _namespace: str, names: list[str], service: str) -> dict[str, Probe]:
         addresses = {pod["metadata"]["name"]: pod["status"].get("podIP", "") for pod in self.cluster.all(kinds.POD)}
         return {
             name: Probe(
-                Mount("nfs4", f"192.0.2.10:/srv/default-db-{name}", self.options),
+                Mount("nfs4", f"192.0.2.10:/srv/default-{self.claim_template}-{name}", self.options),
                 {f"{peer}.{service}": (addresses[peer],) for peer in names},
                 {f"{peer}.{service}": "9.7.4" for peer in names},
                 "",
@@ -50,9 +51,9 @@ class World:
             for name in names
         }
 
-    def up(self) -> None:
-        given = {"set": "mysql", "image": "mysql:8.4", "boot_files": BOOT_FILES, "wait_timeout": 120}
-        given["agent_files"] = AGENT_FILES
+    def up(self, **options: Any) -> None:
+        given: dict[str, Any] = {"set": "mysql", "image": "mysql:8.4", "boot_files": BOOT_FILES, "wait_timeout": 120}
+        given |= {"agent_files": AGENT_FILES, **options}
         module = FakeModule(checked(pet_set.argument_spec(), given), False, False)
         _pet_set.run_pet_set(module, self.cluster.client(self.clock), {"changed": False})
 
@@ -80,6 +81,24 @@ def test_a_good_set_is_healthy_and_nothing_is_written(world: World) -> None:
     assert result["troubles"] == []
     assert not world.client.writes()
     assert json.loads(result["report"]["json"])["verdict"] == "true"
+
+
+def test_the_claims_of_a_set_with_another_claim_template_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each healthy pet of such a set had the trouble wrong_claim."""
+    world = World(monkeypatch)
+    world.claim_template = "data"
+    for name in ("data-mysql-0", "data-mysql-1"):
+        world.cluster.add(claim_of(name))
+        world.cluster.add(volume_of(claim_of(name)))
+    world.up(claim_template="data")
+    assert world.check()["summary"] == "every pet is itself, on its own volume, and answers"
+    assert world.check(claim_template="data")["healthy"]
+    # Who says which template it has to be is told when it is another one.
+    troubles = world.check(claim_template="db")["troubles"]
+    assert [(one["pet"], one["trouble"]) for one in troubles] == [
+        ("mysql-0", "wrong_claim"),
+        ("mysql-1", "wrong_claim"),
+    ]
 
 
 def test_a_released_volume_is_named_with_its_way_out(world: World) -> None:

@@ -141,6 +141,59 @@ def test_bad_input_is_refused_before_anybody_is_asked(playbooks: Playbooks, case
     assert playbooks.told == []
 
 
+def _other(ordinal: int, **changes: Any) -> dict[str, Any]:
+    names = {"name": f"mysql-{ordinal}", "claim": f"db-mysql-{ordinal}", "volume": f"default-mysql-{ordinal}"}
+    path = f"/srv/petset/default/mysql/{ordinal}"
+    return {**names, "ordinal": ordinal, "phase": "Bound", "volume_phase": "Bound", "path": path, **changes}
+
+
+def _site(playbooks: Playbooks, others: list[dict[str, Any]], **variables: Any) -> subprocess.CompletedProcess[str]:
+    answers = {"pet_volume": {"pets": [], "others": others}}
+    given = {"petset_replication": False, "petset_proxy": False, **variables}
+    return playbooks.run("site", answers=answers, **given)
+
+
+def test_rp_nfs_09_site_keeps_the_export_of_a_volume_that_is_there(playbooks: Playbooks) -> None:
+    """Three pets, a teardown, and two are wanted: the third's export went from under its volume without a word."""
+    others = [_other(2), _other(4, phase="", volume_phase="Released")]
+    done = _site(playbooks, others, petset_replicas=2)
+    assert done.returncode != 0
+    for words in (
+        "petset_replicas: 2: mysql-2 (claim db-mysql-2 Bound, volume default-mysql-2 Bound); "
+        "mysql-4 (volume default-mysql-4 Released) of default/mysql would not be counted",
+        "Allowed: petset_replicas: 5; or, once",
+        'teardown with petset_replicas: 5 and petset_confirm_absent: [\\"mysql-2\\", \\"mysql-4\\"].',
+    ):
+        assert words in done.stdout
+    assert playbooks.told == ["pet_volume present look", "pet_set present look"]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"petset_replicas": 3},
+        {"petset_replicas": 2, "petset_nfs_managed": False, "petset_nfs_server": "192.0.2.1"},
+        {"petset_replicas": 2, "petset_storage_class": "fast"},
+        {"petset_replicas": 2, "nfs_exports_extra": [{"path": "/srv/petset/default/mysql/2"}]},
+    ],
+)
+def test_rp_nfs_09_where_no_export_goes_nothing_is_refused(playbooks: Playbooks, variables: dict[str, Any]) -> None:
+    done = _site(playbooks, [_other(2)], **variables)
+    assert "would not be counted" not in done.stdout
+    # The plays that touch something have begun.
+    assert {"nfs_export_info", "pet_set present"} & set(playbooks.told), done.stdout
+
+
+def test_rp_nfs_09_a_set_that_runs_refuses_the_lower_count_itself(playbooks: Playbooks) -> None:
+    answers = {
+        "pet_volume": {"pets": [], "others": [_other(2)]},
+        "pet_set": {"failed": True, "msg": "a lower count is never applied"},
+    }
+    done = playbooks.run("site", answers=answers, petset_proxy=False)
+    assert "a lower count is never applied" in done.stdout
+    assert "would not be counted" not in done.stdout
+
+
 def test_teardown_looks_first_and_takes_the_objects_of_the_named_pets(playbooks: Playbooks) -> None:
     done = playbooks.run("teardown", petset_confirm_absent="mysql-1", petset_mount_options=["soft"])
     assert done.returncode == 0, done.stdout
@@ -191,6 +244,27 @@ def test_exports_go_last_when_nothing_needs_them(playbooks: Playbooks) -> None:
     looks = [call for call in playbooks.calls if call["module"] == "pet_volume_info"]
     # What is in the drop-in counts as well.
     assert [look.get("directories") for look in looks] == [["/srv/0", "/srv/1"], None, ["/srv/0", "/srv/1", "/srv/2"]]
+
+
+def test_all_looks_of_teardown_are_for_the_claims_of_the_set(playbooks: Playbooks) -> None:
+    """Where the data is was asked for claims of another name, so that it said that there is none."""
+    done = playbooks.run("teardown", pet_volumes_claim_template="data", **ALL)
+    assert done.returncode == 0, done.stdout
+    looks = [call for call in playbooks.calls if call["module"] in ("pet_volume_info", "pet_volume")]
+    assert len(looks) == 5
+    assert {look.get("claim_template") for look in looks} == {"data"}
+
+
+@pytest.mark.parametrize(("given", "asked"), [({}, None), ({"recovery_check_claim_template": "data"}, "data")])
+def test_the_recovery_check_takes_the_claim_template_of_the_set(
+    playbooks: Playbooks, given: dict[str, Any], asked: str | None
+) -> None:
+    sound = {"healthy": True, "summary": "", "table": "", "troubles": []}
+    answers = {"pet_recovery": sound}
+    done = playbooks.run("recovery", answers=answers, petset_replication=False, petset_proxy=False, **given)
+    assert done.returncode == 0, done.stdout
+    assert playbooks.told == ["pet_recovery"]
+    assert playbooks.calls[0].get("claim_template") == asked
 
 
 def test_exports_that_are_needed_are_named_before_anything_is_touched(playbooks: Playbooks) -> None:

@@ -117,6 +117,21 @@ def test_a_drill_that_did_not_end_comes_first() -> None:
     decision = decide(WISH, "rev-1", {WISH.key: PROVEN}, under_way, NOW)
     assert (decision.word, decision.under_way) == ("heal", under_way)
     assert "pod_delete of writer" in decision.why
+    assert "did not end" in decision.why
+
+
+def test_a_drill_that_was_not_cleaned_up_after_comes_first_and_says_that_its_record_stays() -> None:
+    under_way = UnderWay("id", "pod_delete", "writer", ("mysql-0",), ("node-0",), format_time(NOW), ended="proven")
+    decision = decide(WISH, "rev-1", {WISH.key: PROVEN}, under_way, NOW)
+    assert (decision.word, decision.record) == ("heal", PROVEN)
+    assert "was not cleaned up after (its record stays: proven)" in decision.why
+
+
+def test_a_mark_of_a_release_that_did_not_write_how_it_ended_is_read() -> None:
+    under_way = UnderWay("id", "pod_delete", "writer", ("mysql-0",), ("node-0",), format_time(NOW))
+    told = json.loads(render_under_way(under_way))
+    del told["ended"]
+    assert parse_under_way(json.dumps(told)) == under_way
 
 
 texts = st.text(max_size=8)
@@ -128,7 +143,7 @@ identities = st.builds(
 @given(
     st.builds(
         UnderWay, texts, texts, texts, st.lists(texts, max_size=2).map(tuple), st.lists(texts, max_size=2).map(tuple),
-        texts, texts, st.floats(-1e6, 1e6), st.dictionaries(texts, identities, max_size=2),
+        texts, texts, st.floats(-1e6, 1e6), st.dictionaries(texts, identities, max_size=2), texts,
     )
 )  # fmt: skip
 def test_a_drill_under_way_is_read_as_it_was_written(drill: UnderWay) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.stateful.petset.plugins.module_utils._core.pods import Container, Event, Pod, Trouble
+from ansible_collections.stateful.petset.plugins.module_utils._core.pods import Container, Event, Evidence, Pod, Trouble
 from ansible_collections.stateful.petset.plugins.module_utils._core.statefulset import (
     SetView,
     Strategy,
@@ -101,9 +101,68 @@ def test_rp_sts_02_a_roll_out_that_waits_for_a_broken_pod_is_stuck() -> None:
     zero, one = decide_readiness(VIEW, (pod(0, "old"), pod(1, ready=False, containers=NO_IMAGE))).pets
     assert (zero.why.trouble, one.why.trouble) == (Trouble.ROLLOUT_STUCK, Trouble.IMAGE)
     assert "waits for mysql-1: container mysqld: ImagePullBackOff" in zero.why.describe()
-    # A pod that is on its way holds nothing up.
-    zero, one = decide_readiness(VIEW, (pod(0, "old"), pod(1, ready=False))).pets
-    assert zero.why.trouble is Trouble.OLD_REVISION
+
+
+def _running(**changes: Any) -> Pod:
+    return pod(1, ready=False, containers=(Container("mysqld", running=True),), **changes)
+
+
+@pytest.mark.parametrize(
+    ("new", "event", "trouble", "words"),
+    [
+        (pod(1, ready=False), None, Trouble.STARTING, "being started on node n"),
+        (_running(), None, Trouble.STARTING, "started, not ready yet"),
+        (_running(), ("Unhealthy", "Readiness probe failed: no answer"), Trouble.PROBE, "Readiness probe failed"),
+        (pod(1, ready=False), ("FailedMount", "failed to sync configmap cache"), Trouble.MOUNT, "cannot mount"),
+    ],
+)
+def test_rp_sts_02_a_roll_out_that_may_only_take_its_time_is_not_stuck_and_says_for_whom_it_waits(
+    new: Pod, event: tuple[str, str] | None, trouble: Trouble, words: str
+) -> None:
+    """It said that its turn is to come, which need not be so: there was nothing to look at."""
+    events = () if event is None else (Event("Pod", "mysql-1", *event),)
+    zero, one = decide_readiness(VIEW, (pod(0, "old"), new), {"mysql-1": Evidence(events=events)}).pets
+    assert (zero.why.trouble, one.why.trouble) == (Trouble.OLD_REVISION, trouble)
+    assert "still at revision old; the roll-out waits for mysql-1: " in zero.why.describe()
+    assert words in zero.why.describe()
+
+
+@pytest.mark.parametrize(
+    ("message", "trouble"),
+    [
+        ('create Pod mysql-1 in StatefulSet mysql failed error: pods "mysql-1" is forbidden: exceeded quota', "quota"),
+        ("create Pod mysql-1 in StatefulSet mysql failed error: admission webhook denied the request", "admission"),
+    ],
+)
+def test_rp_sts_02_a_roll_out_whose_pod_is_refused_is_stuck(message: str, trouble: str) -> None:
+    events = (Event("StatefulSet", "mysql", "FailedCreate", message),)
+    zero, one = decide_readiness(VIEW, (pod(0, "old"),), set_events=events).pets
+    assert (zero.why.trouble, one.why.trouble.value) == (Trouble.ROLLOUT_STUCK, trouble)
+    assert "waits for mysql-1: the pod was refused" in zero.why.describe()
+    assert "site" in zero.why.way_out
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "trouble"),
+    [
+        (16, "", "disk_full"),
+        (1, "No space left on device", "disk_full"),
+        (21, "", "folder_emptied"),
+        (15, "", "wrong_owner"),
+    ],
+)
+def test_rp_sts_02_a_roll_out_that_waits_for_somebody_at_the_volume_is_stuck(
+    code: int, words: str, trouble: str
+) -> None:
+    ended = Container("mysqld", waiting="CrashLoopBackOff", ended="Error", exit_code=code, ended_message=words)
+    zero, one = decide_readiness(VIEW, (pod(0, "old"), pod(1, ready=False, containers=(ended,)))).pets
+    assert (zero.why.trouble, one.why.trouble.value) == (Trouble.ROLLOUT_STUCK, trouble)
+
+
+def test_a_pet_of_the_old_revision_keeps_the_name_of_a_trouble_that_its_revision_did_not_bring() -> None:
+    full = (Container("mysqld", waiting="CrashLoopBackOff", ended="Error", exit_code=16),)
+    one = decide_readiness(VIEW, (pod(0), pod(1, "old", ready=False, containers=full))).pets[1]
+    assert one.why.trouble is Trouble.DISK_FULL
 
 
 def test_rp_sts_02_a_broken_pod_of_the_old_revision_is_stuck() -> None:

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.stateful.petset.plugins.module_utils._core import volumes
-from ansible_collections.stateful.petset.plugins.module_utils._core.errors import PetsetError
+from ansible_collections.stateful.petset.plugins.module_utils._core.errors import PetsetError, Refused
 from ansible_collections.stateful.petset.plugins.module_utils._core.kinds import PERSISTENT_VOLUME
 from ansible_collections.stateful.petset.plugins.module_utils._core.steps import Plan, Verb, diff_of
 from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_live import (
@@ -18,6 +19,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_live
 )
 from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_plan import driver_of, plan_present
 from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_removal import plan_absent, without_set
+from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_report import find_others_in
 from ansible_collections.stateful.petset.tests.unit.fakes.volumes import params
 from hypothesis import given
 from hypothesis import strategies as st
@@ -180,6 +182,51 @@ def test_removal_is_confirmed_unused_and_keeps_the_data(
             if step.ref.kind is PERSISTENT_VOLUME:
                 assert (step.before or {})["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
                 assert any(one.startswith(f"{pet.name}: ") for one in plan.kept)
+
+
+@given(worlds(), st.sets(st.sampled_from([pet.ordinal for pet in WANTED.pets])) | st.none())
+def test_no_claim_goes_that_the_set_wants_or_may_want(world: dict[str, Any], ordinals: set[int] | None) -> None:
+    """Where the set may not be read, it may want every pet."""
+    wants = None if ordinals is None else frozenset(ordinals)
+    try:
+        plan = plan_absent(WANTED, snapshot(world, users={}, set_ordinals=wants), ("mysql-0", "mysql-1"))
+    except PetsetError:
+        return
+    assert set(plan.groups).isdisjoint({0, 1} if ordinals is None else ordinals)
+
+
+def _one_claim(ordinals: frozenset[int] | None) -> Snapshot:
+    claim = volumes.claim_manifest(WANTED, WANTED.pets[0])
+    claim["metadata"].update(uid="uid-0", resourceVersion="8")
+    return snapshot({"volumes": {}, "claims": {"db-mysql-0": claim}}, users={}, set_ordinals=ordinals)
+
+
+def test_a_set_that_may_not_be_read_keeps_its_claims() -> None:
+    with pytest.raises(Refused, match=r"still wants it cannot be seen.*[Aa]llow get of statefulsets in default"):
+        plan_absent(WANTED, _one_claim(None), ("mysql-0",))
+    plan = plan_absent(WANTED, _one_claim(frozenset()), ("mysql-0",))
+    assert [step.ref.name for step in plan.steps] == ["db-mysql-0"]
+
+
+@given(worlds(), st.sets(st.sampled_from([0, 1])))
+def test_rp_nfs_09_every_claim_and_volume_of_a_pet_that_is_not_counted_is_told(
+    world: dict[str, Any], counted: set[int]
+) -> None:
+    pets = tuple(pet for pet in WANTED.pets if pet.ordinal in counted)
+    told = {one["ordinal"] for one in find_others_in(replace(WANTED, pets=pets), snapshot(world))}
+    assert told.isdisjoint(counted)
+    for pet in WANTED.pets:
+        volume = world["volumes"].get(pet.volume, {})
+        reserved = volume.get("spec", {}).get("claimRef", {}).get("name") == pet.claim
+        labelled = volume and volume["metadata"]["labels"].get("stateful.petset/set") == "mysql"
+        if pet.ordinal not in counted and (pet.claim in world["claims"] or reserved or labelled):
+            assert pet.ordinal in told
+
+
+def test_a_prediction_without_the_set_needs_no_look_at_it() -> None:
+    """The playbook has looked at the set itself, and takes it away first."""
+    plan = plan_absent(WANTED, without_set(WANTED, _one_claim(None)), ("mysql-0",))
+    assert [step.ref.name for step in plan.steps] == ["db-mysql-0"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stream that breaks off is asked for again; what is refused is not."""
+"""A stream that breaks off is asked for again; what is refused is not, nor what must not be run twice."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_stream_that_broke_off_is_asked_for_again(
             raise RuntimeError(problems[len(asked) - 1])
         return "said"
 
-    monkeypatch.setattr(podexec, "_run_once", run_once)
+    monkeypatch.setattr(podexec, "run_once_in_pod", run_once)
     monkeypatch.setattr(podexec, "_PAUSES_S", (0.0, 0.0))
     if succeeds:
         assert podexec.run_in_pod(None, "default", "mysql-0", "mysql", ["true"]) == "said"  # type: ignore[arg-type]
@@ -39,3 +39,40 @@ def test_a_stream_that_broke_off_is_asked_for_again(
         with pytest.raises(RuntimeError):
             podexec.run_in_pod(None, "default", "mysql-0", "mysql", ["true"])  # type: ignore[arg-type]
     assert len(asked) == attempts
+
+
+class _BrokenStream:
+    """Gives way as the one does whose container ends."""
+
+    sock = None
+
+    def is_open(self) -> bool:
+        raise ConnectionResetError("Connection to remote host was lost.")
+
+
+def test_what_must_not_be_run_twice_is_sent_once_when_its_stream_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+
+    def open_exec(*args: Any) -> _BrokenStream:
+        sent.append(args)
+        return _BrokenStream()
+
+    monkeypatch.setattr(podexec, "open_exec", open_exec)
+    monkeypatch.setattr(podexec, "_PAUSES_S", (0.0, 0.0))
+    with pytest.raises(RuntimeError, match="was lost") as caught:
+        podexec.run_once_in_pod(None, "default", "mysql-0", "mysqld", ["kill"])  # type: ignore[arg-type]
+    assert not isinstance(caught.value, podexec.NotRun)
+    assert len(sent) == 1
+
+
+def test_what_was_not_run_is_told_from_what_may_have_been(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def open_exec(*args: Any) -> _BrokenStream:
+        asked.append(args)
+        raise ConnectionRefusedError("Connection refused")
+
+    monkeypatch.setattr(podexec, "open_exec", open_exec)
+    with pytest.raises(podexec.NotRun, match="Connection refused"):
+        podexec.run_once_in_pod(None, "default", "mysql-0", "mysqld", ["kill"])  # type: ignore[arg-type]
+    assert len(asked) == 1

@@ -767,6 +767,26 @@ def test_rp_vol_06_nothing_shrinks(cluster: FakeCluster) -> None:
 # Removal.
 
 
+def test_rp_nfs_09_pets_that_are_not_counted_any_more_are_told(cluster: FakeCluster) -> None:
+    present(cluster, replicas=4)
+    cluster.remove(PVC, "db-mysql-3", "default")
+    volume = cluster.live(PV, "default-mysql-3")
+    assert volume is not None
+    del volume["spec"]["claimRef"]
+    # Of another set, and of the same name elsewhere.
+    present(cluster, set="mysql-2", replicas=3)
+    for check_mode in (True, False):
+        result, client = present(cluster, Options(check_mode=check_mode), replicas=2)
+        assert not result["changed"]
+        assert [(one["name"], one["claim"], one["phase"], one["volume"], one["path"]) for one in result["others"]] == [
+            ("mysql-2", "db-mysql-2", "Bound", "default-mysql-2", "/srv/default/mysql/2"),
+            ("mysql-3", "db-mysql-3", "", "default-mysql-3", "/srv/default/mysql/3"),
+        ]
+        assert not client.writes()
+    result, _client = present(cluster, replicas=4)
+    assert result["others"] == []
+
+
 def test_removal_has_to_be_confirmed_by_name(cluster: FakeCluster) -> None:
     present(cluster)
     with pytest.raises(errors.Refused, match=r"pet mysql-1: removing claim db-mysql-1 and volume default-mysql-1"):
