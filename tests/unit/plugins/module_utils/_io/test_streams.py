@@ -148,7 +148,7 @@ def test_a_program_that_has_ended_before_its_stream_is_read_is_not_waited_for(st
     """With the library before 37 all that came in one record was read a minute later."""
     began_s = time.monotonic()
     kube = start(frame(BINARY, b"\1one, "), frame(BINARY, b"\1two"), frame(BINARY, b"\3{}"), close_frame())
-    assert podexec._run_once(kube, "default", "mysql-0", "mysqld", ["true"]) == "one, two"
+    assert podexec.run_once_in_pod(kube, "default", "mysql-0", "mysqld", ["true"]) == "one, two"
     assert time.monotonic() - began_s < 10
 
 
@@ -160,7 +160,7 @@ def test_a_stream_never_acts_as_another_than_was_asked_for() -> None:
     with pytest.raises(mysql.PetDown, match="impersonate"):
         mysql._forward(kube, "default", "mysql-0")
     with pytest.raises(RuntimeError, match="impersonate"):
-        podexec._run_once(kube, "default", "mysql-0", "mysqld", ["true"])
+        podexec.run_once_in_pod(kube, "default", "mysql-0", "mysqld", ["true"])
 
 
 def test_a_stream_does_not_read_the_whole_api_first() -> None:
