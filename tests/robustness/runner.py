@@ -197,6 +197,9 @@ class Runner:
                 said = stop_process(clients, 30)
                 if said[1].strip():
                     self.world.say(f"clients said: {said[1][-2000:]}")
+        # A pet's agent may have ended it a moment after all were well; kubelet waits before it starts it again.
+        if progress.is_settled and not self.wait_until_ready(fault.heal_limit_s):
+            progress.notes.append("a pet is not Ready at the end")
         finals = self.final_reads(settings, note, progress)
         meta = replace(
             meta,

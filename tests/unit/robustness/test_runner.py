@@ -253,6 +253,26 @@ def test_a_set_that_is_ill_before_the_fault_says_nothing(
     assert not done.history.meta.is_settled
 
 
+def test_a_pet_that_ends_after_all_were_well_is_waited_for(
+    world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own agent ended it, and kubelet starts it again later: what it had not caught up with was called for help."""
+    looks = iter([True, True, False, False, True])
+    monkeypatch.setattr(runner.Runner, "all_ready", lambda _: next(looks, True))
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
+    read = world.client
+
+    def client(command: str, *rest: Any, **more: Any) -> Done:
+        assert command == "setup" or next(looks, None) is None, "read while a pet is away"
+        return read(command, *rest, **more)
+
+    monkeypatch.setattr(world, "client", client)
+    done = run(world, tmp_path, monkeypatch)
+    assert done.judgement.verdict is Verdict.TRUE, done.judgement
+    assert world.plays == []
+
+
 def test_what_clients_add_is_read_once_and_only_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "operations.jsonl"
     tail = runner.Tail(path)
