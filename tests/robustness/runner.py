@@ -26,6 +26,7 @@ from tests.robustness.history import (
     render_line,
 )
 from tests.robustness.nemesis.base import Failer, Fault, NotEffective, NotRecovered, Pick, pick_pets
+from tests.robustness.nemesis.kill import restarts_of
 from tests.robustness.processes import stop_process
 from tests.robustness.report import Run, write_report
 from tests.robustness.scenarios import FAULTS, Scenario
@@ -40,6 +41,8 @@ CONVERGE_S = 60.0
 # How long pets may take to be Ready before the fault, and the set to be well after the playbook has helped.
 READY_LIMIT_S = 120.0
 HELP_LIMIT_S = 120.0
+# From so many restarts of a pod's mysqld on, the next one waits for 40 s and longer.
+RESTARTS = 2
 
 
 class NotHealthy(Exception):
@@ -130,6 +133,19 @@ class Runner:
         """Until any pet may take over."""
         return self._wait(self.world.is_in_sync, limit_s)
 
+    def renew_pods(self) -> None:
+        """New pods for pets whose mysqld was started again and again by faults before.
+
+        kubelet lets such a container wait for up to 5 minutes (CrashLoopBackOff), which would be told of this fault.
+        """
+        for pet in self.world.place.pets:
+            if restarts_of(self.world.pod(pet)) < RESTARTS:
+                continue
+            self.tell(f"  {pet} was started again {RESTARTS} times or more: a new pod for it")
+            self.world.kubectl("delete", "pod", pet, "--wait=true", "--timeout=90s", limit_s=120)
+            if not self.wait_until_ready(READY_LIMIT_S) or not self.wait_until_in_sync(READY_LIMIT_S):
+                raise NotHealthy(f"{pet} is not in-sync with a new pod")
+
     @staticmethod
     def _wait(look: Callable[[], bool], limit_s: float) -> bool:
         deadline = time.monotonic() + limit_s
@@ -175,6 +191,7 @@ class Runner:
             # A set that still recovers from the fault before has two at once.
             if not self.wait_until_ready(READY_LIMIT_S) or not self.wait_until_in_sync(READY_LIMIT_S):
                 raise NotHealthy("not every pet is Ready and in-sync before the fault")
+            self.renew_pods()
             self.world.client("setup", {**settings, "limit_s": 60}, limit_s=120)
             clients = self.world.start(*self.world.client_argv("workload"))
             if clients.stdin is None:

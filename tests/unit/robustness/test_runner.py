@@ -81,6 +81,8 @@ class FakeWorld:
         self.ready = True
         self.clients: Clients | None = None
         self.mended_by_site = True
+        self.restarts: dict[str, int] = {}
+        self.kubectls: list[str] = []
 
     def say(self, text: str) -> None:
         pass
@@ -90,6 +92,13 @@ class FakeWorld:
 
     def is_ready(self, pet: str) -> bool:
         return self.ready
+
+    def pod(self, pet: str) -> dict[str, Any]:
+        return {"status": {"containerStatuses": [{"name": "mysqld", "restartCount": self.restarts.get(pet, 0)}]}}
+
+    def kubectl(self, *words: str, limit_s: float = 60) -> None:
+        self.kubectls.append(" ".join(words[:3]))
+        self.restarts.pop(words[2])
 
     def is_in_sync(self) -> bool:
         return self.ready
@@ -271,6 +280,15 @@ def test_a_pet_that_ends_after_all_were_well_is_waited_for(
     done = run(world, tmp_path, monkeypatch)
     assert done.judgement.verdict is Verdict.TRUE, done.judgement
     assert world.plays == []
+
+
+def test_a_pet_that_was_killed_too_often_gets_a_new_pod_first(
+    world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.restarts = {"mysql-0": 1, "mysql-1": 2}
+    done = run(world, tmp_path, monkeypatch)
+    assert done.judgement.verdict is Verdict.TRUE
+    assert world.kubectls == ["delete pod mysql-1"]
 
 
 def test_what_clients_add_is_read_once_and_only_when_it_is_whole(tmp_path: Path) -> None:
