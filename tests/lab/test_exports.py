@@ -308,35 +308,6 @@ def test_rp_nfs_01_a_connected_client_sees_an_export_under_a_new_name(remote: Re
 
 
 @pytest.mark.usefixtures("withdrawn")
-def test_rp_nfs_01_a_run_killed_before_its_flush(remote: Remote) -> None:
-    """Also where the client is one machine, by a name that nothing else in the table has."""
-    address = remote.lab.state.plan.machine("node-1").ip
-    name = "petset-exports-test-node"
-    file = "/etc/exports.d/petset-exports-test.exports"
-    remote.lab.ssh("nfs", f"echo '{address} {name}' >> /etc/hosts")
-    try:
-        network = address.rsplit(".", 1)[0] + ".0/24"
-        one = {"path": PET, "create": True, "mode": "0777", "options": ["rw"], "clients": [{"client": network}]}
-        two = {**one, "path": PET[:-1] + "1", "clients": [{"client": name}]}
-        remote.here({"name": "petset-exports-test", "exports": [one, two]})
-        whole = remote.lab.ssh("nfs", f"cat {file}").stdout
-        remote.here(
-            {"name": "petset-exports-test", "state": "absent"}, {"name": "petset-exports-test", "exports": [one]}
-        )
-        assert mount(remote, one["path"], "/mnt/petset-a").rc == 0
-        remote.lab.ssh("nfs", f"cat > {file} <<'END'\n{whole.rstrip()}\nEND\n/usr/sbin/exportfs -ra")
-        refused = mount(remote, two["path"], "/mnt/petset-b")
-        assert refused.rc != 0, refused
-        healed, again = remote.here(*({"name": "petset-exports-test", "exports": [one, two]} for _time in range(2)))
-        assert [step.split(",")[0] for step in healed["plan"]] == ["flush the kernel's caches of client names"], healed
-        assert not [text for text in healed.get("warnings", []) if "flushed" in str(text)], healed["warnings"]
-        assert mount(remote, two["path"], "/mnt/petset-b").rc == 0
-        assert again["changed"] is False, again["plan"]
-    finally:
-        remote.lab.ssh("nfs", f"sed -i '/ {name}$/d' /etc/hosts")
-
-
-@pytest.mark.usefixtures("withdrawn")
 def test_rp_nfs_05_a_change_is_no_restart(remote: Remote) -> None:
     """A client that writes all the time waits for nothing, and the server's service is the one from before."""
     address = remote.lab.state.plan.machine("node-1").ip
