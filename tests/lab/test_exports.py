@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.stateful.petset.plugins.module_utils._io.nfs import OWED
 
 from tests.lab import exports_random
 
@@ -305,6 +306,40 @@ def test_rp_nfs_01_a_connected_client_sees_an_export_under_a_new_name(remote: Re
     assert not [one for one in second.get("warnings", []) if "flushed" in str(one)], second["warnings"]
     assert mount(remote, two["path"], "/mnt/petset-b").rc == 0
     assert third["changed"] is False, third["plan"]
+
+
+@pytest.mark.usefixtures("withdrawn")
+def test_rp_nfs_01_a_run_killed_before_its_flush(remote: Remote) -> None:
+    """What such a run leaves: drop-in, table, and the note of what it owes. Also for a machine by its name."""
+    address = remote.lab.state.plan.machine("node-1").ip
+    name = "petset-exports-test-node"
+    file = "/etc/exports.d/petset-exports-test.exports"
+    remote.lab.ssh("nfs", f"echo '{address} {name}' >> /etc/hosts")
+    try:
+        network = address.rsplit(".", 1)[0] + ".0/24"
+        one = {"path": PET, "create": True, "mode": "0777", "options": ["rw"], "clients": [{"client": network}]}
+        two = {**one, "path": PET[:-1] + "1", "clients": [{"client": name}]}
+        both = {"name": "petset-exports-test", "exports": [one, two]}
+        remote.here(both)
+        whole = remote.lab.ssh("nfs", f"cat {file}").stdout.rstrip()
+        remote.here(
+            {"name": "petset-exports-test", "state": "absent"}, {"name": "petset-exports-test", "exports": [one]}
+        )
+        assert mount(remote, one["path"], "/mnt/petset-a").rc == 0
+        remote.lab.ssh(
+            "nfs",
+            f"cat > {file} <<'END'\n{whole}\nEND\n/usr/sbin/exportfs -ra\n"
+            f"mkdir -p {OWED}\necho {name} > {OWED}/petset-exports-test.exports.flush",
+        )
+        refused = mount(remote, two["path"], "/mnt/petset-b")
+        assert "No such file or directory" in refused.stderr, refused
+        healed, again = remote.here(both, both)
+        assert [step.split(",")[0] for step in healed["plan"]] == ["flush the kernel's caches of client names"], healed
+        assert not [text for text in healed.get("warnings", []) if "flushed" in str(text)], healed["warnings"]
+        assert mount(remote, two["path"], "/mnt/petset-b").rc == 0
+        assert again["changed"] is False, again["plan"]
+    finally:
+        remote.lab.ssh("nfs", f"sed -i '/ {name}$/d' /etc/hosts")
 
 
 @pytest.mark.usefixtures("withdrawn")

@@ -37,6 +37,7 @@ class Snapshot:
     ``users``   and ``groups``: the numbers of the names that are wanted; None for one that the server does not know
     ``busy``    per real path the addresses of clients that hold files open there
     ``known_addresses`` the client names by which the kernel knows each connected address
+    ``owed_flush`` client names of a run that was killed before it flushed the kernel's caches
     ``running`` whether the kernel's server has threads
     """
 
@@ -47,6 +48,7 @@ class Snapshot:
     groups: Mapping[str, int | None] = field(default_factory=dict)
     busy: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     known_addresses: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    owed_flush: tuple[str, ...] = ()
     has_folder: bool = True
     has_exportfs: bool = True
     running: bool = False

@@ -67,6 +67,9 @@ SETTINGS = "/etc/nfs.conf.d/petset.conf"
 UNIT_LINK = "/etc/systemd/system/multi-user.target.wants/nfs-server.service"
 # In this order: what depends on a name after the names (measured, case rp-nfs-01).
 FLUSHED = ("auth.unix.ip", "auth.unix.gid", "nfsd.fh", "nfsd.export")
+# A file for each drop-in here tells of client names for which the caches have still to be flushed. Gone with a restart
+# of the machine, as the caches are.
+OWED = "/run/stateful.petset"
 # How many files of an export are looked at to find out which ones a client holds open.
 WALKED_FILES = 200_000
 
@@ -171,6 +174,7 @@ class NfsServer:
             groups={name: _group(name) for name in _wanted(export.group for export in desired.exports)},
             busy=self.observe_busy(sorted(served & {facts.real(path) for path in about})),
             known_addresses=parse_known_addresses(self._read(f"{CACHES}/auth.unix.ip/content")),
+            owed_flush=tuple(self._read(_owed_flush(desired)).splitlines()),
             has_folder=os.path.isdir(self._at(EXPORTS_FOLDER)),
             has_exportfs=self.exportfs is not None,
             running=bool(parse_number(self._read(f"{NFSD}/threads"))),
@@ -339,6 +343,9 @@ class NfsServer:
         outcome = Outcome()
         undo: WriteDropIn | RemoveDropIn | None = None
         for step in plan.steps:
+            if isinstance(step, FlushCaches):
+                self._owe(_owed_flush(desired), step.clients)
+        for step in plan.steps:
             if isinstance(step, (WriteDropIn, RemoveDropIn)):
                 undo = step
             if isinstance(step, Reexport):
@@ -347,8 +354,14 @@ class NfsServer:
                 self._apply_step(step)
             outcome.done.append(step.describe())
             if isinstance(step, FlushCaches):
+                self._remove(_owed_flush(desired))
                 outcome.warnings += self._review_flush(plan)
         return outcome
+
+    def _owe(self, path: str, names: Sequence[str]) -> None:
+        """Write down what has to be flushed, before anything is exported for which it is needed."""
+        os.makedirs(self._at(os.path.dirname(path)), mode=0o755, exist_ok=True)
+        self._write(path, encode("".join(f"{name}\n" for name in names)))
 
     def _apply_step(self, step: Step) -> None:
         if isinstance(step, MakeFolder):
@@ -470,6 +483,10 @@ class NfsServer:
         if outcome.foreign:
             reason += f" (exportfs also said: {'; '.join(outcome.foreign)})"
         return RolledBack(desired.file, reason, way_out=way_out, details=details)
+
+
+def _owed_flush(desired: Desired) -> str:
+    return f"{OWED}/{os.path.basename(desired.file)}.flush"
 
 
 def _wanted(names: Iterable[str | None]) -> list[str]:

@@ -182,6 +182,33 @@ def test_rp_nfs_01_flush(server: Server) -> None:
     assert all(server.read(f"/proc/net/rpc/{name}/flush").strip().isdigit() for name in nfs.FLUSHED)
 
 
+@pytest.mark.parametrize("moment", ["_exportfs", "_flush"])
+def test_rp_nfs_01_a_run_killed_before_its_flush(server: Server, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """The table has the new name by then, so that only the killed run knew that it was new."""
+    server.nfsd()
+    server.converge(server.wants({}))
+    more = server.wants(
+        {"clients": [{"client": name, "options": None} for name in ("192.0.2.0/24", "192.0.2.11", "*")]}
+    )
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.io, moment, die)
+        with pytest.raises(Killed):
+            server.converge(more)
+    if moment == "_exportfs":
+        # Somebody else's run exports it; the row is there, and nothing was flushed.
+        server.run([])
+    changed, outcome = server.converge(more)
+    assert changed
+    assert outcome.done == ["flush the kernel's caches of client names, because of *, 192.0.2.11"]
+    assert all(server.read(f"/proc/net/rpc/{name}/flush").strip().isdigit() for name in nfs.FLUSHED)
+    assert not server.converge(more)[0]
+    assert list((server.root / nfs.OWED[1:]).iterdir()) == []
+
+
 def test_rp_nfs_01_a_flush_that_does_nothing_is_told(server: Server) -> None:
     """The files of a test are no kernel: what is known stays."""
     server.nfsd()
