@@ -78,6 +78,8 @@ INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["so that the proxies (petset_proxy) would"],
     ),
     "no-agent-alone": ({"petset_agent": False, "petset_proxy": False, "petset_replication": False}, []),
+    "compare": ({"petset_status_compare": "no"}, []),
+    "compare-maybe": ({"petset_status_compare": "maybe"}, ["petset_status_compare: maybe", "auto"]),
     "no-time": ({"petset_status_compare_limit": 0}, ["petset_status_compare_limit: 0"]),
     "relative": ({"petset_nfs_path": "srv/{pet}"}, ['petset_nfs_path: "srv/{pet}"', "an absolute path"]),
     "word": ({"petset_replicas": "two"}, ["petset_replicas", "two"]),
