@@ -27,9 +27,9 @@ from typing import Any
 
 from bench import commits
 from bench.figures import LOCAL, OURS, PEER, render_page
-from bench.recap import what_happened
 from lab.state import folder
 from tools.common import BUILD, ROOT, VENV, Failed, environment, say
+from tools.recap import what_happened
 from tools.stages import INSTALLED, venv_of
 
 FOLDER = BUILD / "bench"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.recap import parse_recap, what_happened
+from tools.recap import parse_recap, what_happened
 
 
 def line(host: str, changed: int = 0, failed: int = 0, unreachable: int = 0) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run of ansible-playbook did, out of its recap."""
+"""What a run of ansible-playbook did, out of its recap: for the demo and the benchmark."""
 
 from __future__ import annotations
 
