@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -22,6 +24,7 @@ from ._core.manifests import PetSetSpec, find_agent
 from ._core.names import parse_count, pet_name
 from ._core.pet_set_spec import parse_identity
 from ._core.ring import MAX_PASSWORD_BYTES, SECRET_KEY, LeaseView, Mode, PetState, Ring, RingPet, State
+from ._core.ring_copy import WAY_OUT_COPY, CopyLimits
 from ._core.ring_doubt import Looks, find_suspects
 from ._core.ring_judge import RingJudgement, Word, judge_ring, render_ring_table
 from ._core.ring_plan import Kind, RingPlan, RingStep, channel_settings, hash_password, plan_ring
@@ -47,6 +50,8 @@ _BROKEN_LOOKS = 6
 # An agent stops its pet's receiver while it opens the pet, and starts a stopped channel within 2 s (its backoff_s). One
 # that leaves it stopped for so long is not at work.
 _AGENT_LIMIT_S = 30.0
+# A pet that dies in the middle of each CLONE is not seeded for ever: later ones do not set the time limit back.
+_SEEDINGS = 3
 _LOOK_AGAIN_S = 1.0
 # For how long something that a transaction under way could explain has to be seen before a run refuses for it; and
 # before it is only called certain. An agent takes a standby that acknowledges nothing out of the in-sync set sooner.
@@ -68,7 +73,7 @@ class RingWish:
 def parse_wish(params: Mapping[str, Any]) -> RingWish:
     """InvalidInput: names the option, the value and what is allowed."""
     spec = parse_identity({**params, "claim_template": "db", "client_service": {"enabled": False}})
-    for option, least in (("clone_threshold", 0), ("lag_limit", 1), ("compare_limit", 1)):
+    for option, least in (("clone_threshold", 0), ("clone_limit", 0), ("lag_limit", 1), ("compare_limit", 1)):
         if params.get(option, least) < least:
             raise InvalidInput(option, params[option], "too small", f"a whole number from {least} on")
     return RingWish(
@@ -114,6 +119,8 @@ class _Work:
     broken_looks: int = 0
     left_since_s: Mapping[str, float] = field(default_factory=dict)
     looks: Looks = field(default_factory=lambda: Looks(_REFUSE_AFTER_S))
+    deadline: Deadline | None = None
+    seedings: Counter[str] = field(default_factory=Counter)
 
     def look(self) -> _Look:
         """The Lease first: what pets say afterwards is at least as new as their roles."""
@@ -251,7 +258,13 @@ def _open(
         raise InvalidInput(
             f"Secret {spec.namespace}/{spec.tls_secret}, key ca.crt", None, f"not a certificate: {problem}", "PEM"
         ) from None
-    return _Work(module, client, ring, Pets(ring, connector), target.replication_password, may_lack_lease=info)
+    pets = Pets(ring, connector, clock=client.clock, limits=_copy_limits(module.params))
+    return _Work(module, client, ring, pets, target.replication_password, may_lack_lease=info)
+
+
+def _copy_limits(params: Mapping[str, Any]) -> CopyLimits:
+    """The module that only looks has neither option, and waits for no CLONE."""
+    return CopyLimits(params.get("wait_timeout", math.inf), params.get("clone_limit") or math.inf)
 
 
 # --- mysql_ring -------------------------------------------------------------------------------------------------------
@@ -331,26 +344,47 @@ def _run_step(work: _Work, step: RingStep) -> None:
         work.client.patch(ObjectRef(kinds.LEASE, work.ring.set_name, work.ring.namespace), step.body)
     else:
         work.pets.run(step, work.secret, progress_of(work.module))
+        if step.kind is Kind.CLONE:
+            work.seedings[step.pet] += 1
+            if work.deadline is not None and work.seedings[step.pet] <= _SEEDINGS:
+                work.deadline.extend()
 
 
 def _wait(work: _Work, partial: Partial) -> tuple[_Look, dict[str, Any]]:
-    """Until it is healthy. What becomes possible meanwhile is done: a pet comes up, a CLONE ends."""
+    """Until it is healthy. What becomes possible meanwhile is done: a pet comes up, a CLONE ends.
+
+    A CLONE that gets on, also one that an earlier run has begun, sets the time limit back.
+    """
+    deadline = work.deadline = Deadline(work.client.clock, work.module.params["wait_timeout"])
 
     def observe() -> _Look:
         look = work.look()
         look.plan.raise_if_refused(work.ring.set_name)
+        _watch_copies(work, look, deadline)
         try:
             return _apply(work, look, partial)
         except PetGone:
             # It restarts, for example; waiting for it is what this is for.
             return work.look()
 
+    def explain(look: _Look) -> Judgement:
+        judgement = render(look, hopeless_of(look))
+        over = _why_copies_are_over(work, look)
+        if judgement.hopeless or not over:
+            return judgement
+        return replace(judgement, summary="; ".join([*over, judgement.summary]), way_out=WAY_OUT_COPY)
+
+    def hopeless_of(look: _Look) -> str:
+        return "; ".join(look.judged.broken) if work.broken_looks >= _BROKEN_LOOKS else ""
+
     def judge(look: _Look) -> Judgement:
         word = look.judged.word
         work.broken_looks = work.broken_looks + 1 if word is Word.BROKEN else 0
-        hopeless = "; ".join(look.judged.broken) if work.broken_looks >= _BROKEN_LOOKS else ""
+        return render(look, hopeless_of(look))
+
+    def render(look: _Look, hopeless: str) -> Judgement:
         return Judgement(
-            word is Word.HEALTHY and look.judged.writer is not None,
+            look.judged.word is Word.HEALTHY and look.judged.writer is not None,
             look.judged.summary(),
             [pet.as_dict() for pet in look.judged.pets],
             hopeless=hopeless,
@@ -361,11 +395,33 @@ def _wait(work: _Work, partial: Partial) -> tuple[_Look, dict[str, Any]]:
         f"replication of {work.ring.namespace}/{work.ring.set_name}",
         observe,
         judge,
-        Deadline(work.client.clock, work.module.params["wait_timeout"]),
+        deadline,
         clock=work.client.clock,
         progress=progress_of(work.module),
+        explain=explain,
     )
     return waited.observation, {"waited_s": round(waited.seconds, 1), "progress": waited.lines}
+
+
+def _watch_copies(work: _Work, look: _Look, deadline: Deadline) -> None:
+    copied = {name: one for name, one in look.states.items() if isinstance(one, PetState) and one.is_copied_to}
+    further = [name for name, state in copied.items() if work.pets.watch_copy(name, state.clone_progress)]
+    if further:
+        deadline.extend()
+    now_s = work.client.clock.now_s()
+    if any(work.pets.copies[name].is_too_long(now_s, work.pets.limits) for name in copied):
+        deadline.end()
+
+
+def _why_copies_are_over(work: _Work, look: _Look) -> list[str]:
+    now_s = work.client.clock.now_s()
+    return [
+        f"{name}: {why}"
+        for name, watch in work.pets.copies.items()
+        if isinstance(state := look.states.get(name), PetState)
+        and state.is_copied_to
+        and (why := watch.why_over(now_s, work.pets.limits))
+    ]
 
 
 def _diff(module: Module, ring: Ring, look: _Look) -> dict[str, Any]:

@@ -57,6 +57,14 @@ options:
         itself brings all, as long as the binary logs still reach back to the beginning.
     type: int
     default: 1024
+  clone_limit:
+    description:
+      - Seconds that a run waits for the CLONE of one pet at most, however well it gets on. V(0) sets no limit.
+      - A copy that gets on is otherwise waited for as long as it takes, and O(wait_timeout) counts from its last
+        progress on. When either is over the task fails and says how far the copy is. The pet goes on with it, and the
+        next run waits for it again.
+    type: int
+    default: 0
   lag_limit:
     description: Seconds that a pet may lag behind before it is called degraded.
     type: int
@@ -82,6 +90,7 @@ notes:
   - Needs the right to C(get) the StatefulSet and its two Secrets, to C(get), C(create) and C(patch) the Lease, and to
     C(get) and C(create) C(pods/portforward).
   - With O(wait) the task ends when the ring is healthy and a writer is open, which the agents see to.
+  - A CLONE that this run begins is waited for also without O(wait), and is under the same limits.
   - A stopped channel is the business of the agent beside its pet, also in check mode. It is started here only when the
     agent has left it stopped for 30 seconds, or when the set has no agents.
 seealso:
@@ -266,6 +275,7 @@ def argument_spec() -> dict[str, Any]:
         masters={"type": "int", "default": 2},
         mode={"type": "str", "choices": ["single_writer", "spread"], "default": "single_writer"},
         clone_threshold={"type": "int", "default": 1024},
+        clone_limit={"type": "int", "default": 0},
         lag_limit={"type": "int", "default": 10},
         passwords_secret={"type": "str", "no_log": False},
         tls_secret={"type": "str", "no_log": False},

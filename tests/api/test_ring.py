@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -226,7 +227,8 @@ def test_a_run_that_is_killed_during_clone_is_caught_up_with(rig: Rig) -> None:
     assert os.waitpid(pid, 0)[1] == signal.SIGKILL
     # The first look of the next run: seen as what it is, and nothing is begun a second time.
     plan = story.plan()
-    assert plan.pending == ["mysql-2 is being seeded by CLONE"]
+    (pending,) = plan.pending
+    assert re.fullmatch(r"mysql-2 is being seeded by CLONE: FILE COPY, \d+ of \d+ MiB", pending)
     assert plan.steps == []
     assert story.judge().word.value == "degraded"
     end = time.monotonic() + 90

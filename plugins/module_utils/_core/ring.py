@@ -12,6 +12,7 @@ from typing import Any, Union
 
 from .gtid import GtidSet
 from .names import LABEL_MANAGED_BY, LABEL_SET, PREFIX
+from .ring_copy import CloneProgress, parse_clone_progress
 
 CHANNEL = "ring"
 ANNOTATION_IN_SYNC = f"{PREFIX}/in-sync"
@@ -173,6 +174,12 @@ class PetState:
     failover_sources: frozenset[tuple[str, int]] = frozenset()
     clone_state: str = ""
     data_bytes: int = 0
+    clone_progress: CloneProgress = field(default_factory=CloneProgress)
+
+    @property
+    def is_copied_to(self) -> bool:
+        """Is a CLONE under way, whoever began it?"""
+        return self.clone_state == "In Progress"
 
     @property
     def is_open(self) -> bool:
@@ -261,6 +268,7 @@ class Answers:
     secrets: Sequence[Row]
     workers: Sequence[Row]
     later: str
+    clone_progress: Sequence[Row] = ()
 
 
 def parse_answers(answers: Answers) -> PetState:
@@ -293,6 +301,7 @@ def parse_answers(answers: Answers) -> PetState:
         ),
         clone_state=str(answers.clone[0]["state"]) if answers.clone else "",
         data_bytes=_number(answers.size[0]["bytes"]) if answers.size else 0,
+        clone_progress=parse_clone_progress(answers.clone_progress),
     )
 
 

@@ -370,8 +370,8 @@ def _plan_pet(
     plan: RingPlan,
 ) -> None:
     state = up[pet.name]
-    if state.clone_state == "In Progress":
-        plan.pending.append(f"{pet.name} is being seeded by CLONE")
+    if state.is_copied_to:
+        plan.pending.append(f"{pet.name} is being seeded by CLONE: {state.clone_progress.describe()}")
         return
     if ring.is_master(pet):
         source = ring.source_of(pet)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Protocol
 
@@ -38,7 +39,7 @@ class Deadline:
     def __init__(self, clock: Clock, limit_s: float) -> None:
         self.clock = clock
         self.limit_s = limit_s
-        self._start_s = clock.now_s()
+        self._start_s = self._since_s = clock.now_s()
 
     @property
     def spent_s(self) -> float:
@@ -48,9 +49,17 @@ class Deadline:
     @property
     def left_s(self) -> float:
         """Seconds left, never below zero."""
-        return max(0.0, self.limit_s - self.spent_s)
+        return max(0.0, self.limit_s - (self.clock.now_s() - self._since_s))
 
     @property
     def over(self) -> bool:
         """True when nothing is left."""
         return self.left_s <= 0.0
+
+    def extend(self) -> None:
+        """Something that takes as long as it takes gets on: the limit counts anew from now."""
+        self._since_s = self.clock.now_s()
+
+    def end(self) -> None:
+        """Another limit is over, and so is this one."""
+        self._since_s = -math.inf

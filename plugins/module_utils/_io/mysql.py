@@ -20,10 +20,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from .._core.errors import PetsetError
+from .._core.errors import PetsetError, TimedOut
 from .._core.kinds import POD
 from .._core.ring import CHANNEL, STATUSES, VARIABLES, Answers, Down, PetState, Ring, RingPet, State, parse_answers
+from .._core.ring_copy import WAY_OUT_COPY, CloneProgress, CopyLimits, CopyWatch, parse_clone_progress
 from .._core.ring_plan import PLACEHOLDER, Kind, RingStep
+from .clock import Clock, MonotonicClock
 from .kube import KubeClient, Request
 from .streams import open_port_forward
 
@@ -48,6 +50,7 @@ PAUSES_S = (0.2, 0.6, 1.2)
 and then, with nothing wrong at its end."""
 PASSING = frozenset({"lost", "no_forward"})
 APPLY_SLICE_S = 5
+CLONE_LOOK_S = 1.0
 _RESTART_FAILED = 3707
 _SYNTAX = 1064
 _NO_TABLE = 1146
@@ -323,11 +326,14 @@ def sort_forward(pod: str, text: str) -> Down:
 
 @dataclass(slots=True)
 class Pets:
-    """Sessions to all pets of a ring, opened when needed and kept."""
+    """Sessions to all pets of a ring, opened when needed and kept. ``copies``: each CLONE that this run has seen."""
 
     ring: Ring
     connector: Connector
     sessions: dict[str, Session] = field(default_factory=dict)
+    clock: Clock = field(default_factory=MonotonicClock)
+    limits: CopyLimits = field(default_factory=CopyLimits)
+    copies: dict[str, CopyWatch] = field(default_factory=dict)
 
     def observe(self) -> dict[str, State]:
         """What each pet says. First all, then all their GTID sets once more: see ``PetState``."""
@@ -346,7 +352,7 @@ class Pets:
         return states
 
     def run(self, step: RingStep, secret: str, progress: Callable[[str], None]) -> None:
-        """One step on its pet. SqlError; PetGone when it goes away meanwhile."""
+        """One step on its pet. SqlError; PetGone when it goes away meanwhile; TimedOut when a CLONE stands still."""
         try:
             if step.kind is Kind.CLONE:
                 self._clone(step, secret, progress)
@@ -359,6 +365,13 @@ class Pets:
             raise PetGone(
                 f"pet {step.pet}", lost.down.reason, value=step.describe(), way_out=lost.down.way_out or "run again"
             ) from lost
+
+    def watch_copy(self, name: str, progress: CloneProgress) -> bool:
+        """One look at a CLONE that is under way. Is it further than it ever was? So it is when it is seen first."""
+        now_s = self.clock.now_s()
+        is_new = name not in self.copies
+        watch = self.copies.setdefault(name, CopyWatch(now_s, now_s))
+        return watch.see(progress, now_s) or is_new
 
     def close(self) -> None:
         """End all sessions."""
@@ -440,7 +453,7 @@ class Pets:
         """CLONE in a thread of its own; progress by the pet's ordinary session.
 
         At its end mysqld has to restart and cannot do so itself: it ends, with error 3707 for us, and its container
-        starts it anew.
+        starts it anew. A statement that nobody waits for any more goes on: see ``CopyWatch`` for when that is.
         """
         pet = next(one for one in self.ring.pets if one.name == step.pet)
         session = self.connector(pet, None)
@@ -456,14 +469,26 @@ class Pets:
 
         thread = threading.Thread(target=work, name=f"clone {step.pet}", daemon=True)
         thread.start()
+        now_s = self.clock.now_s()
+        began_s = self.copies[step.pet].began_s if step.pet in self.copies else now_s
+        watch = self.copies[step.pet] = CopyWatch(began_s, now_s)
         said = ""
         while thread.is_alive():
-            thread.join(1.0)
-            with contextlib.suppress(PetDown, SqlError):
-                line = clone_line(step.pet, self._session(step.pet).query(_PROGRESS))
+            thread.join(CLONE_LOOK_S)
+            try:
+                seen = parse_clone_progress(self._session(step.pet).query(_PROGRESS))
+                self.watch_copy(step.pet, seen)
+                line = f"{step.pet}: CLONE: {seen.describe()}"
                 if line != said:
                     progress(line)
                 said = line
+            except PetDown:
+                # A new one for the next look: what breaks off is not taken for a copy that stands still.
+                self._drop(step.pet)
+            except SqlError:
+                pass
+            if thread.is_alive() and (over := watch.why_over(self.clock.now_s(), self.limits)):
+                raise TimedOut(f"pet {step.pet}", over, way_out=WAY_OUT_COPY)
         self._drop(step.pet)
         if not failure or isinstance(failure[0], PetDown):
             return
@@ -473,34 +498,24 @@ class Pets:
         raise problem
 
 
-def clone_line(pet: str, rows: Sequence[Row]) -> str:
-    """``mysql-2: CLONE: FILE COPY, 120 of 480 MiB``; the stage that runs, or the last that ended."""
-    running = [row for row in rows if row["state"] == "In Progress"] or [
-        row for row in rows if row["state"] == "Completed"
-    ][-1:]
-    if not running:
-        return f"{pet}: CLONE: beginning"
-    row = running[0]
-    done, all_of_it = (int(row[name] or 0) // 1048576 for name in ("data", "estimate"))
-    return f"{pet}: CLONE: {row['stage']}, {done} of {all_of_it} MiB"
-
-
 def _answers(session: Session) -> Answers:
     sets = session.query(_SETS)[0]
     variables = session.query(_VARIABLES)
     for name, value in sets.items():
         variables.append({"variable_name": name, "variable_value": value})
+    clone = _clone_status(session)
     return Answers(
         variables=variables,
         status=session.query(_STATUS),
         configuration=session.query(_CONFIGURATION),
         replica_status=session.query(_REPLICA_STATUS),
         failover=session.query(_FAILOVER),
-        clone=_clone_status(session),
+        clone=clone,
         size=session.query(_SIZE),
         secrets=session.query(_SECRETS),
         workers=session.query(_WORKERS),
         later="",
+        clone_progress=session.query(_PROGRESS) if any(row["state"] == "In Progress" for row in clone) else (),
     )
 
 

@@ -41,6 +41,7 @@ class FakeMysqld:
         self.password = ""
         self.failover: set[tuple[str, int]] = set()
         self.size = 0
+        self.copied_mib: int | None = None
         self.ran: list[str] = []
         self.variables = {
             "server_uuid": self.uuid,
@@ -132,11 +133,15 @@ class FakeSqlSession:
             "connection_failover": [
                 {"channel_name": "ring", "host": host, "port": port} for host, port in pet.failover
             ],
-            "clone_status": [],
+            "clone_status": [] if pet.copied_mib is None else [{"state": "In Progress"}],
             "INNODB_TABLESPACES": [{"bytes": pet.size}],
             "slave_master_info": [{"channel_name": "ring", "password_hash": hash_password(pet.password)}],
             "status_by_worker": [],
-            "clone_progress": [],
+            "clone_progress": [
+                {"stage": "FILE COPY", "state": "In Progress", "estimate": 480 << 20, "data": pet.copied_mib << 20}
+            ]
+            if pet.copied_mib is not None
+            else [],
         }
         return next(list(rows) for words, rows in answers.items() if words in text)
 

@@ -11,11 +11,13 @@ from ansible_collections.stateful.petset.plugins.module_utils import _module
 from ansible_collections.stateful.petset.plugins.module_utils._core import errors, kinds
 from ansible_collections.stateful.petset.plugins.module_utils._core.gtid import GtidSet
 from ansible_collections.stateful.petset.plugins.module_utils._core.kinds import ObjectRef
+from ansible_collections.stateful.petset.plugins.module_utils._core.ring import Down
+from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import PetDown
 from ansible_collections.stateful.petset.plugins.module_utils._ring import run_mysql_ring, run_mysql_ring_info
 from ansible_collections.stateful.petset.plugins.modules import mysql_ring, mysql_ring_info
 from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock, FakeCluster
 from ansible_collections.stateful.petset.tests.unit.fakes.module import FakeModule, checked
-from ansible_collections.stateful.petset.tests.unit.fakes.mysqlds import FakeMysqlds
+from ansible_collections.stateful.petset.tests.unit.fakes.mysqlds import FakeMysqld, FakeMysqlds
 
 ADMIN, REPLICATION = "admin-secret", "replication-secret"
 
@@ -168,6 +170,92 @@ def test_a_third_pet_is_cloned_and_followed_up_in_one_run() -> None:
     assert done["judgement"]["word"] == "healthy"
     assert done["pets"][2]["role"] == "replica"
     assert world.run()["changed"] is False
+
+
+def begin_copy(world: World) -> FakeMysqld:
+    """Data, whose first binary logs are purged, and a third pet that an earlier run has begun to seed by CLONE."""
+    world.run()
+    world.mysqlds.write("mysql-0", 9)
+    for name in ("mysql-0", "mysql-1"):
+        world.mysqlds.pets[name].purged = world.mysqlds.pets[name].executed
+    pet = world.mysqlds.pets["mysql-2"] = FakeMysqld(2)
+    pet.copied_mib = 0
+    return pet
+
+
+def copy_on(world: World, pet: FakeMysqld, step: Callable[[int], int | None]) -> None:
+    """In each sleep the copy goes to what ``step`` makes of the MiB; None ends it."""
+
+    def sleep() -> None:
+        if pet.copied_mib is not None:
+            pet.copied_mib = step(pet.copied_mib)
+            if pet.copied_mib is None:
+                donor = world.mysqlds.pets["mysql-1"]
+                pet.executed, pet.purged = donor.executed, donor.executed
+
+    world.after_sleeps(0, sleep)
+
+
+def test_a_clone_of_an_earlier_run_is_waited_for_as_long_as_it_gets_on() -> None:
+    """The second run ended after its 600 s beside a copy that went on."""
+    world = World(3)
+    pet = begin_copy(world)
+    copy_on(world, pet, lambda mib: mib + 1 if mib < 100 else None)
+    done = world.run(wait_timeout=60)
+    assert done["waited_s"] > 200
+    assert done["judgement"]["word"] == "healthy"
+    assert any("mysql-2 is being seeded by CLONE: FILE COPY, 77 of 480 MiB" in line for line in done["progress"])
+    assert not any("CLONE" in action for action in done["actions"])
+    assert not any("CLONE" in text for text in pet.ran)
+
+
+def test_a_clone_of_an_earlier_run_that_stands_still_ends_the_wait() -> None:
+    world = World(3)
+    copy_on(world, begin_copy(world), lambda mib: min(mib + 1, 50))
+    words = r"mysql-2: CLONE has got no further for 6\d s: FILE COPY, 50 of 480 MiB"
+    with pytest.raises(errors.TimedOut, match=words) as problem:
+        world.run(wait_timeout=60)
+    assert "run again" in problem.value.way_out
+    assert "nothing is lost" in problem.value.way_out
+    assert [pet["name"] for pet in problem.value.details["pets"]] == ["mysql-0", "mysql-1", "mysql-2"]
+    assert 150 < problem.value.details["waited_s"] < 300
+
+
+def test_a_clone_is_not_waited_for_longer_than_was_asked_for() -> None:
+    world = World(3)
+    copy_on(world, begin_copy(world), lambda mib: mib + 1)
+    with pytest.raises(errors.TimedOut, match=r"CLONE has taken 12\d s, clone_limit is 120 s: FILE COPY, \d\d of 480"):
+        world.run(wait_timeout=60, clone_limit=120)
+
+
+def test_a_clone_that_falls_back_each_time_is_not_waited_for_without_end() -> None:
+    world = World(3)
+    copy_on(world, begin_copy(world), lambda mib: (mib + 1) % 10)
+    with pytest.raises(errors.TimedOut, match="CLONE has got no further for 6"):
+        world.run(wait_timeout=60)
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_a_clone_that_begins_while_the_run_waits_has_its_own_time(ends_well: bool) -> None:
+    world = World(3)
+    pet = begin_copy(world)
+    pet.copied_mib, pet.is_up = None, False
+    world.after_sleeps(2, lambda: setattr(pet, "is_up", True))
+
+    def take_long(_pet: str, text: str) -> None:
+        if text.startswith("CLONE"):
+            world.clock.time_s += 1000
+            if not ends_well:
+                raise PetDown(Down("lost", "killed for want of memory"))
+
+    world.mysqlds.before = take_long
+    if ends_well:
+        assert world.run(wait_timeout=60)["judgement"]["word"] == "healthy"
+        return
+    # It dies in each of them, and the run still ends.
+    with pytest.raises(errors.TimedOut):
+        world.run(wait_timeout=60)
+    assert 2 < sum("CLONE INSTANCE" in action for action in world.partial["actions"]) < 6
 
 
 def test_a_pet_that_goes_away_is_waited_for() -> None:
@@ -324,6 +412,7 @@ def test_info_says_what_it_may_not_see() -> None:
         ({"masters": 0}, "masters"),
         ({"lag_limit": 0}, "lag_limit"),
         ({"clone_threshold": -1}, "clone_threshold"),
+        ({"clone_limit": -1}, "clone_limit"),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, Any], words: str) -> None:

@@ -51,7 +51,7 @@ def test_both_modules_describe_a_ring_alike() -> None:
     ring, info = mysql_ring.argument_spec(), mysql_ring_info.argument_spec()
     of_looks = {"compare", "compare_limit"}
     assert {name: ring[name] for name in set(info) - of_looks} == {name: info[name] for name in set(info) - of_looks}
-    assert set(ring) - set(info) == {"state", "wait", "wait_timeout", "progress_file"}
+    assert set(ring) - set(info) == {"state", "wait", "wait_timeout", "progress_file", "clone_limit"}
 
 
 def test_the_page_names_each_variable() -> None:

@@ -328,6 +328,7 @@ def test_answers_are_understood() -> None:
     assert state.semi_sync_clients == 2
     assert state.failover_sources == {("a", 3306)}
     assert (state.clone_state, state.data_bytes) == ("Completed", 1048576)
+    assert not state.is_copied_to
     channel = state.channel
     assert channel is not None
     assert (channel.ssl, channel.auto_position, channel.retry_count, channel.heartbeat_s) == (True, True, 0, 1.0)

@@ -16,6 +16,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.ring import 
     Ring,
     State,
 )
+from ansible_collections.stateful.petset.plugins.module_utils._core.ring_copy import CloneProgress, CloneStage
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring_plan import (
     Kind,
     RingPlan,
@@ -300,11 +301,15 @@ def test_replicas() -> None:
     # The standby is the donor: it serves no clients.
     assert told[1] == "mysql-2: SET GLOBAL clone_valid_donor_list = 'mysql-1.db.default.svc.cluster.local:3306'"
     assert told[-1].endswith("(mysql-2 is empty; mysql-1 has 2048 MiB)")
+    copy = CloneProgress((CloneStage("FILE COPY", "In Progress", 120 << 20, 480 << 20),))
     plan = plan_of(
-        ring, writer_of(ring, 0, "0:1-9", **big), pet_of(ring, 1, "0:1-9"), replace(new, clone_state="In Progress")
+        ring,
+        writer_of(ring, 0, "0:1-9", **big),
+        pet_of(ring, 1, "0:1-9"),
+        replace(new, clone_state="In Progress", clone_progress=copy),
     )
     assert lines(plan) == []
-    assert "mysql-2 is being seeded by CLONE" in plan.pending
+    assert "mysql-2 is being seeded by CLONE: FILE COPY, 120 of 480 MiB" in plan.pending
     said = refusals(plan_of(ring, writer_of(ring, 0, "0:1-9"), pet_of(ring, 1, "0:1-9"), pet_of(ring, 2, "0:1-4,2:1")))
     assert f"pet mysql-2: holds transactions that no master has: {UUIDS[2]}:1" in said
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pymysql.err
 import pytest
+from ansible_collections.stateful.petset.plugins.module_utils._core.errors import TimedOut
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring import Down, RingPet
+from ansible_collections.stateful.petset.plugins.module_utils._core.ring_copy import CopyLimits
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring_plan import PLACEHOLDER, Kind, RingStep
 from ansible_collections.stateful.petset.plugins.module_utils._io import mysql
 from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import (
@@ -17,10 +19,10 @@ from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import (
     PetDown,
     Pets,
     SqlError,
-    clone_line,
     sort_forward,
     sort_login,
 )
+from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock
 from ansible_collections.stateful.petset.tests.unit.plugins.module_utils._core.rings import ring_of
 
 
@@ -64,14 +66,6 @@ def test_why_there_is_no_way(text: str, kind: str) -> None:
     down = sort_forward("mysql-0", text)
     assert down.kind == kind
     assert kind != "forbidden" or "pods/portforward" in down.reason
-
-
-def test_progress_of_a_clone() -> None:
-    assert clone_line("mysql-2", []) == "mysql-2: CLONE: beginning"
-    drop = {"stage": "DROP DATA", "state": "Completed", "estimate": 0, "data": 0}
-    copy = {"stage": "FILE COPY", "state": "In Progress", "estimate": 500 << 20, "data": 120 << 20}
-    assert clone_line("mysql-2", [drop, copy]) == "mysql-2: CLONE: FILE COPY, 120 of 500 MiB"
-    assert clone_line("mysql-2", [drop]) == "mysql-2: CLONE: DROP DATA, 0 of 0 MiB"
 
 
 class FakeConnection:
@@ -205,3 +199,66 @@ def test_a_clone_ends_with_the_server(problem: Exception | None) -> None:
     failed = Pets(ring_of(1), lambda *_args: FakeSession(SqlError("pet", "no", details={"mysql_error": 3862})))
     with pytest.raises(SqlError):
         failed.run(RingStep(Kind.CLONE, "mysql-0", "CLONE"), "", lambda _line: None)
+
+
+class CopyingPet:
+    """Its CLONE moves by a MiB in each look, which takes a minute, up to ``stands_at``; it ends at ``ends_at``."""
+
+    def __init__(self, stands_at: int, ends_at: int) -> None:
+        self.clock = FakeClock()
+        self.stands_at, self.ends_at, self.looks, self.connections = stands_at, ends_at, 0, 0
+        self.ended = threading.Event()
+
+    def connect(self, _pet: RingPet, limit_s: float | None) -> Any:
+        self.connections += 1
+        pet = self
+
+        class Copying(FakeSession):
+            def run(self, text: str, secret: str = "") -> None:
+                pet.ended.wait()
+
+            def query(self, text: str) -> list[Any]:
+                pet.looks += 1
+                pet.clock.sleep(60)
+                if pet.looks % 10 == 5:
+                    raise PetDown(Down("lost", "gone"))
+                if pet.looks >= pet.ends_at:
+                    pet.ended.set()
+                mib = min(pet.looks, pet.stands_at)
+                return [
+                    {"stage": "FILE COPY", "state": "In Progress", "estimate": 900 << 20, "data": mib << 20},
+                ]
+
+        assert (limit_s is None) is (self.connections == 1)
+        return Copying()
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mysql, "CLONE_LOOK_S", 0.001)
+
+
+@pytest.mark.usefixtures("no_pause")
+def test_a_clone_that_gets_on_is_waited_for_and_one_that_stands_still_is_not() -> None:
+    step, lines = RingStep(Kind.CLONE, "mysql-0", "CLONE"), list[str]()
+    long = CopyingPet(999, 40)
+    Pets(ring_of(1), long.connect, clock=long.clock, limits=CopyLimits(600.0)).run(step, "", lines.append)
+    assert long.looks >= 40
+    # A connection that broke off is made again.
+    assert long.connections > 4
+    assert "mysql-0: CLONE: FILE COPY, 16 of 900 MiB" in lines
+    still = CopyingPet(7, 999)
+    with pytest.raises(TimedOut, match=r"mysql-0: CLONE has got no further for 600 s: FILE COPY, 7 of 900") as problem:
+        Pets(ring_of(1), still.connect, clock=still.clock, limits=CopyLimits(600.0)).run(step, "", lines.append)
+    assert "run again" in problem.value.way_out
+    assert "nothing is lost" in problem.value.way_out
+    still.ended.set()
+
+
+@pytest.mark.usefixtures("no_pause")
+def test_a_clone_is_not_waited_for_longer_than_was_asked_for() -> None:
+    pet = CopyingPet(999, 999)
+    pets = Pets(ring_of(1), pet.connect, clock=pet.clock, limits=CopyLimits(600.0, 1800.0))
+    with pytest.raises(TimedOut, match="CLONE has taken 1800 s, clone_limit is 1800 s"):
+        pets.run(RingStep(Kind.CLONE, "mysql-0", "CLONE"), "", lambda _line: None)
+    pet.ended.set()
