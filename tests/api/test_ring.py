@@ -17,7 +17,10 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring import LeaseView, Mode, PetState, Ring
-from ansible_collections.stateful.petset.plugins.module_utils._core.ring_judge import RingJudgement, judge_ring
+from ansible_collections.stateful.petset.plugins.module_utils._core.ring_judge import (
+    RingJudgement,
+    judge_ring,
+)
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring_plan import (
     Kind,
     RingPlan,
@@ -181,6 +184,60 @@ def test_the_life_of_a_ring(rig: Rig) -> None:
     assert "mysql-2" in plan.refusals[0].render()
     assert plan.steps == []
     assert story.judge().word.value == "broken"
+    story.pets.close()
+
+
+def led_by(story: Story, holder: str) -> None:
+    """What the agents do with the Lease that the first run has made."""
+    assert story.lease.manifest is not None
+    story.lease = LeaseView({**story.lease.manifest, "spec": {"holderIdentity": holder}})
+
+
+def test_a_third_pet_fetches_the_binary_logs_when_they_reach_back_and_data_are_small(rig: Rig) -> None:
+    zero, one = rig.add(0), rig.add(1)
+    story = Story(rig)
+    story.run()
+    # The data are in several logs, the first ones closed long before the third pet comes.
+    zero.write("CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY, b LONGBLOB)", "FLUSH BINARY LOGS")
+    for row in range(8):
+        zero.write(f"INSERT INTO d.t VALUES ({row}, REPEAT('x', 1048576))", "FLUSH BINARY LOGS")
+    story.settle(zero, one)
+    lease = story.lease
+    two = rig.add(2)
+    story.pets.close()
+    story = Story(rig)
+    story.lease = lease
+    led_by(story, "mysql-0")
+    assert all(pet.sql("SELECT @@GLOBAL.gtid_purged") == [("",)] for pet in (zero, one))
+    # It is the limit that decides, by what the donor really holds.
+    donor, ring = story.pets.observe()["mysql-1"], story.ring
+    assert isinstance(donor, PetState)
+    mib = donor.data_bytes // 1048576
+    assert 8 < mib < ring.clone_over_mib
+    for limit, is_copied in ((mib - 1, True), (mib + 1, False)):
+        story.ring = replace(ring, clone_over_mib=limit)
+        assert any(step.kind is Kind.CLONE for step in story.plan().steps) is is_copied
+    story.ring = ring
+    done = story.run()
+    assert [line.split(" ")[0:2] for line in done] == [
+        ["mysql-2:", "CHANGE"],
+        ["mysql-2:", "START"],
+        ["mysql-2:", "SELECT"],
+        ["mysql-2:", "SELECT"],
+    ]
+    zero.write("INSERT INTO d.t VALUES (100, 'after')")
+    story.settle(zero, one, two)
+    for pet in rig.pets:
+        assert pet.sql("SELECT COUNT(*), SUM(LENGTH(b)) FROM d.t") == [(9, 8 * 1048576 + 5)]
+    assert len({str(pet.sql("CHECKSUM TABLE d.t")) for pet in rig.pets}) == 1
+    # No copy: the pet was not started anew, and it has every transaction in a log of its own.
+    assert two.restarts == 0
+    assert two.sql("SELECT @@GLOBAL.gtid_purged") == [("",)]
+    assert two.sql("SELECT COUNT(*) FROM performance_schema.clone_status") == [(0,)]
+    assert story.run() == []
+    judged = story.judge()
+    assert (judged.pets[2].role, judged.pets[2].channel) == ("replica", "running")
+    assert judged.broken == judged.uncertain == []
     story.pets.close()
 
 
