@@ -14,12 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 import yaml
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring import LeaseView, Mode, PetState, Ring
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring_judge import (
     RingJudgement,
     judge_ring,
+    render_ring_table,
 )
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring_plan import (
     Kind,
@@ -238,6 +240,65 @@ def test_a_third_pet_fetches_the_binary_logs_when_they_reach_back_and_data_are_s
     judged = story.judge()
     assert (judged.pets[2].role, judged.pets[2].channel) == ("replica", "running")
     assert judged.broken == judged.uncertain == []
+    story.pets.close()
+
+
+def test_the_late_transactions_of_a_writer_that_died_are_named_until_they_are_merged(rig: Rig) -> None:
+    """It was killed with a commit in its log that nobody had acknowledged, and the other pet is the writer since."""
+    zero, one = rig.add(0), rig.add(1)
+    story = Story(rig)
+    story.run()
+    led_by(story, "mysql-0")
+    zero.write("CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY)")
+    story.settle(zero, one)
+    uuid, numbers = zero.gtids().split(":")
+    late = f"{uuid}:{int(numbers.split('-')[-1]) + 1}"
+
+    zero.sql("SET GLOBAL rpl_semi_sync_source_enabled = ON", "SET GLOBAL super_read_only = OFF")
+    zero.sql("SET GLOBAL read_only = OFF")
+    one.sql("STOP REPLICA FOR CHANNEL 'ring'")
+    answers: list[object] = []
+
+    def commit() -> None:
+        try:
+            answers.append(zero.sql("INSERT INTO d.t VALUES (1)"))
+        except (pymysql.err.MySQLError, OSError):
+            answers.append(None)
+
+    thread = threading.Thread(target=commit)
+    thread.start()
+    # Nothing shorter: a thread of semi-sync itself waits for semi-sync replicas, before anything is in the log.
+    state = "Waiting for semi-sync ACK from replica"
+    waiting = f"SELECT COUNT(*) FROM performance_schema.threads WHERE PROCESSLIST_STATE = '{state}'"
+    end = time.monotonic() + 20
+    while zero.sql(waiting) == [(0,)]:
+        assert time.monotonic() < end, zero.sql("SHOW PROCESSLIST")
+        time.sleep(0.05)
+    zero.stop(signal.SIGKILL)
+    thread.join()
+    assert answers == [None]
+    led_by(story, "mysql-1")
+    one.sql("SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF", "INSERT INTO d.t VALUES (2)")
+
+    zero.start()
+    judged = story.judge()
+    assert (judged.writer, judged.pets[0].role, judged.pets[0].late) == ("mysql-1", "standby", late)
+    assert judged.pets[0].errant == judged.pets[1].late == ""
+    assert judged.word.value == "degraded"
+    told = [found for found in judged.troubles if found.trouble.value == "late_transactions"]
+    assert [(found.pet, late in found.evidence) for found in told] == [("mysql-0", True)]
+    table = render_ring_table(judged)
+    assert f"late: {late}" in table
+    assert f"certain: mysql-0 has {late}, which the writer has not; the ring merges it unacknowledged" in table
+
+    # What it says comes true: the ring merges them, both hold both rows, and nothing is late any more.
+    story.run()
+    story.settle(zero, one)
+    for pet in (zero, one):
+        assert pet.sql("SELECT a FROM d.t ORDER BY a") == [(1,), (2,)]
+    judged = story.judge()
+    assert [pet.late for pet in judged.pets] == ["", ""]
+    assert not any(found.trouble.value == "late_transactions" for found in judged.troubles)
     story.pets.close()
 
 
