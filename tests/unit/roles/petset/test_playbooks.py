@@ -43,6 +43,11 @@ ANSWERS: dict[str, Any] = {
 # playbook, variables, words of the message
 REFUSED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "status": ("status", {"petset_namespace": "a.b"}, ['petset_namespace: \\"a.b\\"', "at most 63 characters"]),
+    "status-words": (
+        "status",
+        {"petset_status_fails_on": ["broken", "unsure"]},
+        ["petset_status_fails_on", "unsure", "degraded, uncertain, broken"],
+    ),
     "teardown": ("teardown", {"petset_replicas": "two"}, ["petset_replicas", "two"]),
     "teardown-names": ("teardown", {"petset_confirm_absent": ["mysql-0", "mysql-2"]}, ["mysql-2: no pet of"]),
     "teardown-exports": (
@@ -315,6 +320,48 @@ def test_a_removal_that_would_fail_leaves_the_set(playbooks: Playbooks) -> None:
     assert done.returncode != 0
     assert playbooks.told[-1] == "pet_volume absent look"
     assert not [one for one in playbooks.told if not one.endswith(("info", "look"))]
+
+
+def status_answers(word: str) -> dict[str, Any]:
+    """A set whose replication is this, with pets and proxies that are ready."""
+    reasons = [f"mysql-1 is {word}"]
+    judgement = {"word": word, "certain": [], "uncertain": [], "notes": []}
+    if word != "healthy":
+        judgement["uncertain" if word == "uncertain" else "certain"] = reasons
+    summary = word if word == "healthy" else f"{word}: {reasons[0]}"
+    pets = {"exists": True, "ready": True, "summary": "2 of 2 ready", "table": "", "pets": []}
+    ring = {"judgement": judgement, "summary": summary, "table": "", "pets": [], "writer": "mysql-0", "in_sync": []}
+    return {"pet_set_info": pets, "mysql_ring_info": ring}
+
+
+@pytest.mark.parametrize(
+    ("variables", "ends"),
+    [
+        ({}, {"broken": 0}),
+        ({"petset_status_fails_on": ["broken"]}, {"broken": 2, "uncertain": 0}),
+        # As -e on a command line gives it.
+        ({"petset_status_fails_on": "broken,uncertain"}, {"uncertain": 2, "degraded": 0}),
+        ({"petset_status_must_be_ready": True}, {"degraded": 2, "healthy": 0}),
+    ],
+)
+def test_status_fails_with_the_words_that_were_asked_for(
+    playbooks: Playbooks, variables: dict[str, Any], ends: dict[str, int]
+) -> None:
+    for word, status in ends.items():
+        done = playbooks.run("status", answers=status_answers(word), petset_proxy=False, **variables)
+        assert done.returncode == status, (word, done.stdout)
+        assert f"default/mysql: {word}" in done.stdout
+        said = f"default/mysql: {word}: 2 of 2 ready; replication {word}: mysql-1 is {word}"
+        assert (said in done.stdout) is (status != 0)
+        assert playbooks.told == ["pet_set_info", "mysql_ring_info"]
+
+
+def test_a_set_that_is_not_there_is_degraded_and_fails_when_that_was_asked_for(playbooks: Playbooks) -> None:
+    answers = {"pet_set_info": {"exists": False, "ready": False, "table": "there is no such set", "pets": []}}
+    for words, status in ((["broken", "uncertain"], 0), (["degraded"], 2)):
+        done = playbooks.run("status", answers=answers, petset_proxy=False, petset_status_fails_on=words)
+        assert done.returncode == status, done.stdout
+        assert "default/mysql: degraded" in done.stdout
 
 
 SERVED = {"agree": True, "writers": ["mysql-0"], "summary": "2 of 2 proxies work", "troubles": []}
