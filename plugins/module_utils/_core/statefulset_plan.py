@@ -16,7 +16,7 @@ from . import kinds
 from .drill_refs import drill_refs
 from .errors import PetsetError, Refused
 from .kinds import Kind, ObjectRef, ref_of
-from .manifests import PetSetSpec, render_namespace, render_objects
+from .manifests import KNOWN_PETS_KEY, PetSetSpec, render_namespace, render_objects
 from .names import claim_name, pet_name
 from .objects_plan import plan_object, refuse_foreign, refuse_namespace
 from .ownership import compare_fields
@@ -32,9 +32,11 @@ Json = Any
 _IMMUTABLE: Final = ("serviceName", "selector", "podManagementPolicy", "volumeClaimTemplates")
 # With these the pods of the old set go on in the new one as they are.
 _ORPHAN_HELPS: Final = frozenset({"podManagementPolicy", "volumeClaimTemplates"})
-# Repaired even when somebody else has set them: with another value pets cannot find each other, or a claim is lost.
+# Repaired even when somebody else has set them: with another value pets cannot find each other, or a claim is lost. The
+# record of known pets is added to, and who takes a line out as the messages tell does not want to keep it from then on.
 REPAIRED: Final = frozenset(
     {
+        f".data.{KNOWN_PETS_KEY}",
         ".spec.publishNotReadyAddresses",
         ".spec.persistentVolumeClaimRetentionPolicy.whenDeleted",
         ".spec.persistentVolumeClaimRetentionPolicy.whenScaled",

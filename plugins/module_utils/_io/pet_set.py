@@ -99,7 +99,7 @@ def apply_step(client: KubeClient, step: Step, generate: Callable[[Step], tuple[
     elif step.ref.kind is kinds.SECRET:
         _apply_secret(client, step, generate)
     else:
-        _apply_object(client, step)
+        _apply_object(client, step.manifest, force=step.force)
 
 
 def _delete(client: KubeClient, step: Step, propagation: str) -> None:
@@ -115,14 +115,14 @@ def _wait_gone(client: KubeClient, ref: ObjectRef) -> None:
     raise Conflict(str(ref), "it is still there 30 s after it was deleted", status=409, way_out="run again")
 
 
-def _apply_object(client: KubeClient, step: Step) -> None:
+def _apply_object(client: KubeClient, manifest: Manifest, *, force: bool = False) -> None:
     try:
-        client.apply(step.manifest, force=step.force)
+        client.apply(manifest, force=force)
     except FieldConflict as conflict:
         contested = {field_path for paths in conflict.managers.values() for field_path in paths}
         if not contested <= REPAIRED:
             raise
-        client.apply(step.manifest, force=True)
+        client.apply(manifest, force=True)
 
 
 def _apply_secret(
@@ -147,7 +147,7 @@ def _apply_secret(
 
 def record_known_pets(client: KubeClient, spec: PetSetSpec) -> None:
     """Write down which pets have data; ``spec.known_pets`` holds all of them."""
-    client.apply(render_config_map(spec))
+    _apply_object(client, render_config_map(spec))
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------

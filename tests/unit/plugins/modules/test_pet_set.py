@@ -141,6 +141,18 @@ def test_which_pets_have_data_is_written_down_once(world: World) -> None:
     assert live["data"]["known-pets"] == f"0 {server_uuid(0)}\n1 {server_uuid(1)}\n"
 
 
+def test_a_pet_whose_line_somebody_took_out_is_recorded_anew(world: World) -> None:
+    """As docs/boot.md tells to begin anew: the line was then a person's, and the next run ended with a conflict."""
+    world.run()
+    world.cluster.edit(kinds.CONFIG_MAP, "mysql-boot", "default", {"data": {"known-pets": f"0 {server_uuid(0)}\n"}})
+    result = world.run()
+    assert result["actions"] == ["record in ConfigMap default/mysql-boot that pets 1 have data"]
+    live = world.cluster.live(kinds.CONFIG_MAP, "mysql-boot", "default")
+    assert live is not None
+    assert live["data"]["known-pets"] == f"0 {server_uuid(0)}\n1 {server_uuid(1)}\n"
+    assert not world.run()["changed"]
+
+
 def test_a_pet_has_data_also_when_the_set_did_not_get_ready_in_time(world: World) -> None:
     """Else a run that gave up left no record, and a folder that was emptied later was initialised."""
     world.controller.unready = {"mysql-0", "mysql-1"}
