@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
+from tests.pets import MYSQL
 from tests.robustness.nemesis.base import Fault, Pick
 from tests.robustness.nemesis.kill import MysqldKill
-from tests.robustness.nemesis.volumes import EmptyFolder, VolumeReleased
+from tests.robustness.nemesis.volumes import EmptyFolder, VolumeReleased, cordon, refusal
 from tests.robustness.processes import stop_process
 from tests.robustness.world import Place, World
 
@@ -37,6 +38,14 @@ PASSWORDS = {
     "replication": "*0123'\"\\ -p x !tag",
 }
 APP_PASSWORD = '\'; -- \\ "yes" ~'
+OLD_STATEMENTS = (
+    "SHOW MASTER STATUS",
+    "SHOW SLAVE STATUS",
+    'CHANGE MASTER TO MASTER_HOST = "a"',
+    "START SLAVE",
+    "STOP SLAVE",
+    "RESET MASTER",
+)
 IN_SYNC = "stateful.petset/in-sync"
 
 
@@ -63,6 +72,36 @@ class Cases:
 
     def uuid(self, pet: str) -> str:
         return self.pets.sql(pet, "SELECT @@server_uuid")
+
+    def gtids(self, pet: str) -> str:
+        """The transactions of a pet, on one line."""
+        return self.pets.sql(pet, 'SELECT REPLACE(@@global.gtid_executed, "\\n", "")')
+
+    def lacks(self, pet: str, other: str) -> str:
+        """The transactions of the other pet that this one does not have."""
+        theirs = self.gtids(other)
+        return self.pets.sql(pet, f'SELECT REPLACE(GTID_SUBTRACT("{theirs}", @@global.gtid_executed), "\\n", "")')
+
+    def errors(self, pet: str, statements: str) -> list[str]:
+        """The numbers of the errors that statements get on a pet, each of which is tried."""
+        assert "'" not in statements
+        said = self.pets.sh(pet, f"({MYSQL}'{statements}' --force) 2>&1 || true")
+        return re.findall(r"^ERROR (\d+) ", said, re.MULTILINE)
+
+    def change_channel(self, pet: str, setting: str) -> None:
+        """Another setting of the channel. The pet's agent starts a channel that is stopped, also in between."""
+        statements = (
+            f'STOP REPLICA FOR CHANNEL "ring"; CHANGE REPLICATION SOURCE TO {setting} FOR CHANNEL "ring"; '
+            'START REPLICA FOR CHANNEL "ring"'
+        )
+        wait_for(setting, lambda: not self.errors(pet, statements), 20)
+
+    def behind(self, pet: str, statements: str) -> str:
+        """What statements say on the standby that nobody else hears of: they are in no binary log."""
+        try:
+            return self.pets.sql(pet, f"SET sql_log_bin=0; SET GLOBAL super_read_only=0; {statements}")
+        finally:
+            self.pets.sql(pet, "SET GLOBAL super_read_only=1")
 
     def settings(self) -> dict[str, Any]:
         return self.world.settings(int(time.time()) % 10_000_000, 2, 1)
@@ -105,6 +144,52 @@ class Cases:
         found = re.search(rf"{pet} {word}: [^\"]+", said)
         assert found, said
         return found[0]
+
+    def wait_ring(self, word: str, seconds: float = 60) -> str:
+        """Until recovery tells this trouble of the replication; all that it says."""
+        row = re.compile(rf'"    {word}: ')
+        said: str = wait_for(
+            f"recovery tells {word}", lambda: said if row.search(said := self.recovery()) else "", seconds
+        )
+        return said
+
+    @contextmanager
+    def away(self, pet: str) -> Iterator[str]:
+        """Within, no pod of the pet runs, and no node takes one. Its folder on the NFS server."""
+        try:
+            cordon(self.world, "cordon")
+            gone = ("--wait=true", "--timeout=90s", "--ignore-not-found")
+            self.world.kubectl("delete", "pod", pet, *gone, limit_s=120)
+            yield self.world.place.folder(pet)
+        finally:
+            cordon(self.world, "uncordon")
+
+    @contextmanager
+    def other_data(self, pet: str, script: str) -> Iterator[None]:
+        """Within, the pet has what this script makes of ``data`` in its folder; its own data are ``kept`` there."""
+        try:
+            with self.away(pet) as folder:
+                self.world.ssh("nfs", f"cd {folder}\nmv data kept\n{script}", limit_s=120)
+            yield
+        finally:
+            with self.away(pet) as folder:
+                back = "[ ! -e kept ] || { rm -rf data; mv kept data; }"
+                self.world.ssh("nfs", f"cd {folder}\n{back}", limit_s=120)
+
+    def make_anew(self, pet: str) -> None:
+        """As the messages tell it: its volume aside, an empty one in its place, and its line out of the record."""
+        with self.away(pet) as folder:
+            self.world.ssh(
+                "nfs",
+                f"rm -rf {folder}.aside\nmv {folder} {folder}.aside\nmkdir {folder}\n"
+                f"chown --reference={folder}.aside {folder}\nchmod --reference={folder}.aside {folder}\nexportfs -f",
+            )
+            record = self.pets.get("configmap", "mysql-boot")["data"]["known-pets"]
+            lines = [f"{line}\n" for line in record.splitlines() if line.split()[:1] != [pet[-1]]]
+            patch = json.dumps({"data": {"known-pets": "".join(lines)}})
+            self.pets.kubectl("patch", "configmap", "mysql-boot", f"--patch={patch}")
+        self.pets.wait_ready(180)
+        self.world.ssh("nfs", f"rm -rf {folder}.aside", limit_s=120)
 
     @contextmanager
     def staged(self, fault: Fault, pet: str) -> Iterator[None]:
@@ -185,6 +270,57 @@ def test_rp_rep_10_settings_that_are_gone_are_refused_before_anything_is_touched
     assert (play.changes, play.writes) == ([], [])
     assert "default_authentication_plugin" in play.output
     assert "caching_sha2_password" in play.output
+
+
+def test_rp_rep_01_only_the_new_words_are_sent(cases: Cases) -> None:
+    """A server counts the statements that it could not parse, by account: of the collection's there is none, although
+    it has looked at the channel, changed, stopped and started it. What the old words get is counted as root's.
+    """
+    cases.wait_well()
+    pet = cases.standby
+    cases.change_channel(pet, "SOURCE_RETRY_COUNT = 5")
+    sent = [action for *_where, actions in cases.site.play("site").changes for action in actions]
+    assert [one for one in sent if one.startswith(f"{pet}: CHANGE REPLICATION SOURCE TO SOURCE_RETRY_COUNT = 0 ")], sent
+    assert [one for one in sent if one.startswith(f"{pet}: START REPLICA ")], sent
+    assert [one for one in sent if re.search(r"\b(MASTER|SLAVE)\b", one)] == []
+    # By the new names of columns and variables.
+    assert cases.wait_healthy().count("running from") == 2
+    counted = (
+        "SELECT USER, COUNT_STAR FROM performance_schema.events_statements_summary_by_user_by_event_name"
+        ' WHERE EVENT_NAME = "statement/sql/error" AND COUNT_STAR > 0 AND USER IS NOT NULL'
+    )
+    for one in cases.pets.names:
+        assert cases.errors(one, "; ".join(OLD_STATEMENTS)) == ["1064"] * len(OLD_STATEMENTS)
+        found = dict(line.split("\t") for line in cases.pets.sql(one, counted).splitlines())
+        assert int(found["root"]) >= len(OLD_STATEMENTS)
+        assert not [user for user in found if user.startswith("petset_")], found
+    cases.wait_well()
+
+
+def test_rp_rep_03_names_and_passwords_that_are_too_long(cases: Cases) -> None:
+    """Refused before anything is touched, where the pets' own server refuses them too: 32, of a password in bytes."""
+    pet, long_name = cases.standby, "u" * 33
+    taken, refused = ("a" * 32, "é" * 16), ("a" * 33, "é" * 32)
+
+    def change(passwords: tuple[str, str]) -> str:
+        channel = 'CHANGE REPLICATION SOURCE TO SOURCE_HOST = "nobody", SOURCE_PASSWORD = "{}" FOR CHANNEL "probe"; '
+        return "SET NAMES utf8mb4; " + "".join(map(channel.format, passwords))
+
+    try:
+        assert cases.errors(pet, change(taken)) == []
+        assert cases.errors(pet, f'{change(refused)}CREATE USER "{long_name}"') == ["3056", "3056", "1470"]
+    finally:
+        cases.errors(pet, 'RESET REPLICA ALL FOR CHANNEL "probe"')
+    app = {"user": long_name, "database": APP, "password": APP_PASSWORD}
+    for given, words in (
+        ({"petset_passwords": {**PASSWORDS, "replication": refused[0]}}, "it has 33 bytes, MySQL takes 32 here"),
+        ({"petset_passwords": {**PASSWORDS, "replication": refused[1]}}, "it has 64 bytes, MySQL takes 32 here"),
+        ({"petset_app": app}, f"app.user: '{long_name}': not a name for MySQL"),
+    ):
+        play = cases.site.play("site", rc=2, **given)
+        assert words in play.output
+        assert (play.changes, play.writes) == ([], [])
+        assert not [password for password in refused if password in play.output]
 
 
 def test_rp_rep_13_ten_checks_in_a_row_under_load_are_healthy(cases: Cases) -> None:
@@ -397,6 +533,51 @@ def proxies_of(cases: Cases) -> list[str]:
 # --- troubles, each by its name ---------------------------------------------------------------------------------------
 
 
+def test_rp_rep_08_drawn_numbers_never_meet_and_a_duplicate_key_is_told_and_not_skipped(cases: Cases) -> None:
+    """With one writer the other side's row is one that somebody wrote past the collection; the numbers that pets draw
+    differ all the same, for the day on which roles change. With both written to: tests/lab/test_site_life.py.
+    """
+    cases.wait_well()
+    pet, other = cases.standby, cases.writer
+    table, row = f"{APP}.numbers", 1000
+    cases.pets.sql(other, f"CREATE TABLE {table} (id INT PRIMARY KEY AUTO_INCREMENT, side VARCHAR(9))")
+    wait_for("the table", lambda: not cases.lacks(pet, other), 30)
+    draw = f'BEGIN; INSERT INTO {table} (side) VALUES ("a"), ("b"), ("c"); SELECT id FROM {table}; ROLLBACK'
+    drawn = {other: cases.pets.sql(other, draw).split(), pet: cases.behind(pet, draw).split()}
+    assert [len(drawn[one]) for one in cases.pets.names] == [3, 3]
+    assert [{int(number) % 2 for number in drawn[one]} for one in cases.pets.names] == [{1}, {0}]
+    try:
+        cases.pets.sql(pet, "SET GLOBAL auto_increment_increment = 1")
+        cases.behind(pet, f'INSERT INTO {table} VALUES ({row}, "{pet}")')
+        cases.pets.sql(other, f'INSERT INTO {table} VALUES ({row}, "{other}")')
+        said = cases.wait_ring("replication_duplicate_key")
+        told = re.search(rf"{pet} does not apply what {other} sends: error 1062: [^\"]*", said)
+        assert told, said
+        assert table in told[0]
+        transaction = re.search(rf"{cases.uuid(other)}:\d+", told[0])
+        assert transaction, told[0]
+        assert f"applier stopped (1062) from {other}" in said
+        offset = int(pet[-1]) + 1
+        running = (
+            f"{pet} has auto_increment_increment 1 and auto_increment_offset {offset}, it should have 2 and {offset}"
+        )
+        assert running in said
+        play = cases.site.play("site", rc=2)
+        assert "error 1062" in play.output
+        assert (play.changes, play.writes) == ([], [])
+        has = f'SELECT GTID_SUBSET("{transaction[0]}", @@global.gtid_executed)'
+        assert [cases.pets.sql(one, has) for one in (other, pet)] == ["1", "0"]
+        assert cases.pets.sql(pet, f"SELECT side FROM {table} WHERE id = {row}") == pet
+    finally:
+        cases.pets.sql(pet, "SET GLOBAL auto_increment_increment = 2")
+        # The way out that is told: the row that does not count goes, and the applier goes on.
+        cases.behind(pet, f'DELETE FROM {table} WHERE id = {row} AND side = "{pet}"')
+        cases.pets.sql(pet, 'START REPLICA FOR CHANNEL "ring"')
+    wait_for("the row", lambda: cases.pets.sql(pet, f"SELECT side FROM {table} WHERE id = {row}") == other, 30)
+    cases.wait_well()
+    assert "auto_increment" not in cases.wait_healthy()
+
+
 def test_the_server_in_its_grace_period(cases: Cases) -> None:
     """It lasts until every client has come back: one is kept from it."""
     cases.wait_well()
@@ -453,6 +634,107 @@ def test_an_emptied_folder(cases: Cases) -> None:
     with cases.staged(EmptyFolder(), pet):
         assert "nothing is initialised over it" in cases.wait_told(pet, "folder_emptied")
     cases.wait_well(180)
+
+
+def test_rp_rep_04_data_that_are_copied_from_another_pet(cases: Cases) -> None:
+    """As by rsync or a restore, auto.cnf with them. The pet that would be the second one with a server_uuid does not
+    start, so the ring never meets two: what it then says is in tests/api/test_ring.py. Both are named, the other one
+    serves, and nobody repairs the copy unasked.
+    """
+    cases.wait_well()
+    pet, other = cases.standby, cases.writer
+    mine, theirs = cases.uuid(pet), cases.uuid(other)
+    # The other one writes meanwhile: a file may go under the copier's hands.
+    copy = f"cp -a ../{other[-1]}/data data 2>/dev/null || [ -e data/auto.cnf ]"
+    with cases.other_data(pet, copy):
+        said = wait_for(
+            "the pet refuses",
+            lambda: told if "uuid-mismatch" in (told := refusal(cases.world.pod(pet))) else "",
+            90,
+        )
+        assert f"identity says server_uuid {mine}, " in said
+        assert f"auto.cnf says {theirs}: " in said
+        assert "the data is not touched" in cases.wait_told(pet, "folder_of_other")
+        assert cases.ask("SELECT @@server_uuid, @@read_only") == [[theirs, 0]]
+        assert theirs in cases.world.ssh("nfs", f"cat {cases.world.place.folder(pet)}/data/auto.cnf").out
+    cases.wait_well(180)
+    assert cases.uuid(pet) == mine
+
+
+def test_rp_rep_07_a_writer_that_comes_back_with_less_than_it_has_written(cases: Cases) -> None:
+    """As after a power cut without sync_binlog=1; what such a cut leaves is chance, so an older copy of its data, made
+    by itself, takes their place. It takes no writes and never counts as in sync; what it lost is named, and nothing is
+    put in its stead.
+    """
+    cases.wait_well()
+    pet, other = cases.writer, cases.standby
+    uuid, folder = cases.uuid(pet), cases.world.place.folder(pet)
+    durable = "SELECT @@sync_binlog, @@innodb_flush_log_at_trx_commit"
+    assert [cases.pets.sql(one, durable).split() for one in cases.pets.names] == [["1", "1"]] * 2
+    table = f"{APP}.tail"
+    cases.pets.sql(pet, f"CREATE TABLE {table} (id INT PRIMARY KEY)")
+    try:
+        cases.pets.sql(pet, 'CLONE LOCAL DATA DIRECTORY = "/var/lib/petset/older"')
+        before = cases.gtids(pet)
+        cases.pets.sql(pet, f"INSERT INTO {table} VALUES (1); INSERT INTO {table} VALUES (2)")
+        written = cases.pets.sql(pet, f'SELECT GTID_SUBTRACT(@@global.gtid_executed, "{before}")')
+        older = "cp -a kept/auto.cnf kept/.petset-identity.json older/\nmv older data"
+        with cases.other_data(pet, older):
+            cases.pets.wait_ready(120)
+            # At the next start it is as in the option file.
+            cases.pets.sql(pet, "SET GLOBAL sync_binlog = 0")
+            said = cases.wait_ring("lost_transactions")
+            assert f"{pet}: sync_binlog is 0: acknowledged writes could be lost in a crash" in said
+            lost = re.search(rf"{uuid}:[\d:-]+", cases.lacks(pet, other))
+            assert lost, said
+            assert cases.pets.sql(pet, f'SELECT GTID_SUBSET("{written}", "{lost[0]}")') == "1"
+            assert f"pet {pet}: lacks transactions of its own that another pet has ({lost[0]}" in said
+            lease = cases.lease()
+            assert (lease["spec"]["holderIdentity"], lease["metadata"]["annotations"][IN_SYNC]) == (other, other)
+            assert cases.ask(f"INSERT INTO {table} VALUES (3)") == []
+            closed = f"SELECT @@super_read_only, COUNT(*) FROM {table} WHERE id < 3"
+            assert cases.pets.sql(pet, closed).split() == ["1", "0"]
+    finally:
+        cases.world.ssh("nfs", f"rm -rf {folder}/older", limit_s=120)
+    cases.wait_well(180)
+    assert cases.uuid(pet) == uuid
+    rows = f"SELECT GROUP_CONCAT(id ORDER BY id) FROM {table}"
+    wait_for("all rows", lambda: [cases.pets.sql(one, rows) for one in cases.pets.names] == ["1,2,3"] * 2, 30)
+
+
+def test_rp_rep_06_a_pet_that_was_away_for_longer_than_the_logs_are_kept(cases: Cases) -> None:
+    """What it lacks is named before anything is started, and its data are not reset. The way out that is told, an empty
+    volume, mends it by CLONE.
+    """
+    cases.wait_well()
+    pet, other = cases.standby, cases.writer
+    uuid, table = cases.uuid(pet), f"{APP}.purged"
+    count = f"SELECT COUNT(*) FROM {table}"
+    cases.pets.sql(other, f"CREATE TABLE {table} (id INT PRIMARY KEY); INSERT INTO {table} VALUES (1)")
+    wait_for("the row", lambda: not cases.lacks(pet, other), 30)
+    try:
+        # Nobody listens there. Its agent would start a channel that is only stopped.
+        cases.change_channel(pet, "SOURCE_PORT = 1")
+        purge = "FLUSH BINARY LOGS; PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY"
+        cases.pets.sql(other, f"INSERT INTO {table} VALUES (2); {purge}")
+        before = cases.gtids(pet)
+        purged = cases.pets.sql(other, f'SELECT GTID_SUBTRACT(@@global.gtid_purged, "{before}")')
+        assert re.fullmatch(rf"{cases.uuid(other)}:[\d-]+", purged)
+        play = cases.site.play("site", rc=2)
+        lacks = f"pet {pet}: lacks transactions that {other} has already purged from its binary logs: {purged}"
+        assert lacks in play.output
+        assert "it is then seeded by CLONE" in play.output
+        assert (play.changes, play.writes) == ([], [])
+        assert (cases.gtids(pet), cases.pets.sql(pet, count), cases.uuid(pet)) == (before, "1", uuid)
+    finally:
+        cases.make_anew(pet)
+        mended = cases.site.play("site")
+    done = [action for *_where, actions in mended.changes for action in actions]
+    assert [action for action in done if action.startswith(f"{pet}: CLONE INSTANCE FROM ")], done
+    assert cases.pets.sql(pet, count) == "2"
+    assert cases.uuid(pet) != uuid
+    cases.wait_well()
+    cases.wait_healthy()
 
 
 def test_a_claim_that_is_lost_and_its_volume(cases: Cases) -> None:

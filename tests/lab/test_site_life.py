@@ -30,7 +30,7 @@ from tests.robustness.processes import stop_process
 from tests.robustness.world import DATABASE, Place, World
 
 from .conftest import ROOT, Lab, wait_for
-from .sites import Play, Site, a_site, pets_of
+from .sites import Play, Site, a_site, folder_of, pets_of
 
 pytestmark = [pytest.mark.lab, pytest.mark.stories]
 
@@ -61,7 +61,7 @@ SLOW_CLONE_MIB_PER_S = 8
 
 @pytest.fixture(scope="module")
 def site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with a_site(lab, NAMESPACE, tmp_path_factory.mktemp("life"), 4, **SMALL) as site:
+    with a_site(lab, NAMESPACE, tmp_path_factory.mktemp("life"), 5, **SMALL) as site:
         yield site
 
 
@@ -333,3 +333,70 @@ def test_numbers_drawn_on_both_masters_never_collide_and_a_conflict_is_found(
     assert re.search(rf"table {DATABASE}\.stock differs between mysql-\d.* in 1 row, by primary key: 7", play.output)
     pets.sql(one, f"UPDATE {DATABASE}.stock SET shelf = 3, sold = 3 WHERE item = 7")
     assert f"{NAMESPACE}/mysql: healthy" in site.play("status", **options).output
+
+
+# --- new pets that find something -------------------------------------------------------------------------------------
+
+
+def files_of(site: Site, ordinal: int) -> str:
+    """Everything in a pet's folder on the NFS server, with sizes and times."""
+    script = f"cd {folder_of(NAMESPACE)}/mysql/{ordinal}; find . -mindepth 1 -printf '%p %U %s %T@\\n' | sort"
+    done = site.lab.ssh("nfs", script)
+    assert done.rc == 0, done.stderr
+    return done.stdout
+
+
+def scale(pets: Pets, count: int) -> None:
+    """As somebody does by hand; back when the pod above the count is gone."""
+    pets.kubectl("scale", "statefulset", "mysql", f"--replicas={count}")
+
+    def is_gone() -> bool:
+        return f"mysql-{count}" not in {pod["metadata"]["name"] for pod in pets.get("pods")["items"]}
+
+    wait_for("the pod above the count is gone", is_gone, 60)
+
+
+def test_a_new_pet_that_finds_a_strangers_data_in_its_folder_is_refused_by_name(
+    site: Site, grown: object, pets: Pets
+) -> None:
+    """Only the pet itself can look into the folder: it writes nothing there, and the run ends with its words."""
+    folder = f"{folder_of(NAMESPACE)}/mysql/4"
+    uuid = pets.sql("mysql-0", "SELECT @@server_uuid")
+    before = starts(pets)
+    try:
+        fill = f"mkdir -p {folder}/data/mysql\ncd {folder}/data\n: > mysql.ibd\necho server-uuid={uuid} > auto.cnf"
+        assert site.lab.ssh("nfs", fill).rc == 0
+        held = files_of(site, 4)
+        play = site.play("site", rc=2, petset_replicas=5, petset_mode="spread", petset_wait_timeout=120)
+        assert re.search(r"mysql-4: container prepare .*refused: unknown-content: .*\(first entry: data\)", play.output)
+        assert files_of(site, 4) == held
+        after = starts(pets)
+        assert {name: after[name] for name in before} == before
+        assert set(after) - set(before) == {"mysql-4"}
+        record = pets.get("configmap", "mysql-boot")["data"]["known-pets"]
+        assert [line.split()[0] for line in record.splitlines()] == ["0", "1", "2", "3"]
+    finally:
+        scale(pets, 4)
+        gone = ("--ignore-not-found", "--timeout=60s")
+        pets.kubectl("delete", "persistentvolumeclaim", "db-mysql-4", *gone)
+        site.lab.kubectl("delete", "persistentvolume", f"{NAMESPACE}-mysql-4", *gone)
+        site.lab.ssh("nfs", f"rm -rf {folder}/data")
+
+
+def test_a_new_pet_whose_claim_holds_data_already_is_refused_by_name(site: Site, grown: object, pets: Pets) -> None:
+    """Of a replica that somebody scaled away: nobody knows how old they are. Told before anything is touched."""
+    uuid = pets.sql("mysql-3", "SELECT @@server_uuid")
+    try:
+        scale(pets, 3)
+        before, held = starts(pets), files_of(site, 3)
+        play = site.play("site", rc=2, petset_replicas=4, petset_mode="spread")
+        had = f"pet mysql-3 had data (server_uuid {uuid}) before the count was lowered"
+        assert f"claim {NAMESPACE}/db-mysql-3: {had}" in play.output
+        assert f"known-pets in ConfigMap {NAMESPACE}/mysql-boot" in play.output
+        assert (play.changes, play.writes) == ([], [])
+        assert {task["host"] for task in play.tasks} == {"localhost"}
+        assert (starts(pets), files_of(site, 3)) == (before, held)
+    finally:
+        scale(pets, 4)
+    pets_of(site.lab, NAMESPACE, 4).wait_ready()
+    assert pets.sql("mysql-3", "SELECT @@server_uuid") == uuid
