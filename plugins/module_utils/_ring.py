@@ -24,7 +24,7 @@ from ._core.manifests import PetSetSpec, find_agent
 from ._core.names import parse_count, pet_name
 from ._core.pet_set_spec import parse_identity
 from ._core.ring import MAX_PASSWORD_BYTES, SECRET_KEY, LeaseView, Mode, PetState, Ring, RingPet, State
-from ._core.ring_copy import WAY_OUT_COPY, CopyLimits
+from ._core.ring_copy import WAY_OUT_COPY, CopyLimits, LagWatch
 from ._core.ring_doubt import Looks, find_suspects
 from ._core.ring_judge import RingJudgement, Word, judge_ring, render_ring_table
 from ._core.ring_plan import Kind, RingPlan, RingStep, channel_settings, hash_password, plan_ring
@@ -121,6 +121,7 @@ class _Work:
     looks: Looks = field(default_factory=lambda: Looks(_REFUSE_AFTER_S))
     deadline: Deadline | None = None
     seedings: Counter[str] = field(default_factory=Counter)
+    lags: LagWatch = field(default_factory=LagWatch)
 
     def look(self) -> _Look:
         """The Lease first: what pets say afterwards is at least as new as their roles."""
@@ -353,7 +354,7 @@ def _run_step(work: _Work, step: RingStep) -> None:
 def _wait(work: _Work, partial: Partial) -> tuple[_Look, dict[str, Any]]:
     """Until it is healthy. What becomes possible meanwhile is done: a pet comes up, a CLONE ends.
 
-    A CLONE that gets on, also one that an earlier run has begun, sets the time limit back.
+    A CLONE that gets on, also one of an earlier run, sets the time limit back. So does a pet that catches up.
     """
     deadline = work.deadline = Deadline(work.client.clock, work.module.params["wait_timeout"])
 
@@ -361,6 +362,8 @@ def _wait(work: _Work, partial: Partial) -> tuple[_Look, dict[str, Any]]:
         look = work.look()
         look.plan.raise_if_refused(work.ring.set_name)
         _watch_copies(work, look, deadline)
+        if work.lags.see(look.judged.catching_up()):
+            deadline.extend()
         try:
             return _apply(work, look, partial)
         except PetGone:

@@ -89,6 +89,8 @@ requirements:
 notes:
   - Needs the right to C(get) the StatefulSet and its two Secrets, to C(get), C(create) and C(patch) the Lease, and to
     C(get) and C(create) C(pods/portforward).
+  - A pet that catches up is waited for as long as it gets on. O(wait_timeout) counts from the last time on at which it
+    had fewer transactions to apply than ever.
   - With O(wait) the task ends when the ring is healthy and a writer is open, which the agents see to.
   - A CLONE that this run begins is waited for also without O(wait), and is under the same limits.
   - A stopped channel is the business of the agent beside its pet, also in check mode. It is started here only when the

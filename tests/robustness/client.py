@@ -10,6 +10,7 @@ no file. ``workload`` runs until standard input ends.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.robustness.checkers.convergence import parse_gtids, subtract
+from tests.robustness.checkers.convergence import count_lacking
 from tests.robustness.history import FinalRead, Record, Sample, render_line, to_ranges
 from tests.robustness.workloads import append, register
 from tests.robustness.workloads.base import CLIENT_ERRORS, Client, Target, connect, connect_plainly
@@ -161,20 +162,23 @@ def read_gtids(settings: dict[str, Any], host: str) -> str | None:
 
 
 def read(settings: dict[str, Any]) -> None:
-    """Wait until each pet has what any had (``limit_s``), then print what each has, one line of JSON a pet."""
-    deadline = time.monotonic() + settings.get("limit_s", 60)
+    """Wait until each pet has what any had, then print what each has, one line of JSON a pet.
+
+    ``limit_s`` without any that lacks fewer transactions than ever, ``overall_s`` in all: a pet that was away for long
+    has as much to apply as was written meanwhile.
+    """
+    limit_s, begin_s = settings.get("limit_s", 60), time.monotonic()
+    overall_s = settings.get("overall_s", limit_s)
     pets = settings["pets"]
+    fewest, deadline = math.inf, begin_s + limit_s
     while True:
-        first = {pet: read_gtids(settings, host) for pet, host in pets.items()}
+        first = [read_gtids(settings, host) for host in pets.values()]
         time.sleep(0.3)
-        later = {pet: read_gtids(settings, host) for pet, host in pets.items()}
-        if None not in (*first.values(), *later.values()) and not any(
-            subtract(parse_gtids(one or ""), parse_gtids(other or ""))
-            for one in first.values()
-            for other in later.values()
-        ):
-            break
-        if time.monotonic() > deadline:
+        lacking = count_lacking(first, [read_gtids(settings, host) for host in pets.values()])
+        now_s = time.monotonic()
+        if lacking is not None and lacking < fewest:
+            fewest, deadline = lacking, min(now_s + limit_s, begin_s + overall_s)
+        if lacking == 0 or now_s > deadline:
             break
     finals = [read_pet(settings, pet, host) for pet, host in pets.items()]
     time.sleep(1)

@@ -37,7 +37,8 @@ REGISTERS = 2
 WARM_S = 3.0
 TAIL_S = 3.0
 # How long the sets may take to be equal once the fault is over, before the playbook is called for help.
-CONVERGE_S = 60.0
+CONVERGE_S = 60.0  # without a pet that gets on
+CATCH_UP_S = 900.0
 # How long pets may take to be Ready before the fault, and the set to be well after the playbook has helped.
 READY_LIMIT_S = 120.0
 HELP_LIMIT_S = 120.0
@@ -284,7 +285,7 @@ class Runner:
         """Every pet, once all have what any has; the playbook helps once if they do not get there."""
         for attempt in range(2):
             try:
-                finals = self.read(settings, CONVERGE_S)
+                finals = self.read(settings)
             except (CommandFailed, ValueError) as error:
                 progress.notes.append(f"final reads: {error}"[:500])
                 finals = []
@@ -299,9 +300,10 @@ class Runner:
                 break
         return finals
 
-    def read(self, settings: dict[str, Any], limit_s: float) -> list[FinalRead]:
+    def read(self, settings: dict[str, Any]) -> list[FinalRead]:
         """The reads themselves."""
-        done = self.world.client("read", {**settings, "limit_s": limit_s}, limit_s=limit_s + 120)
+        limits = {"limit_s": CONVERGE_S, "overall_s": CATCH_UP_S}
+        done = self.world.client("read", {**settings, **limits}, limit_s=CATCH_UP_S + 120)
         return [FinalRead(**json.loads(line)) for line in done.out.splitlines() if line.startswith("{")]
 
 

@@ -1,9 +1,10 @@
 # Copyright: (c) 2026, stateful.petset contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How far a CLONE is, whether it still moves, and what to do when it does not.
+"""How far a CLONE is or a replica that catches up, whether it still moves, and what to do when it does not.
 
-A copy takes as long as the data are large, so the time that it takes says nothing; that it gets no further does.
+A copy takes as long as the data are large, and a pet that was away for long has much to apply, so the time that it
+takes says nothing; that it gets no further does.
 
 Source: MySQL 8.4 Reference Manual, "Monitoring Cloning Operations": clone_progress has one row for each stage.
 """
@@ -106,3 +107,20 @@ class CopyWatch:
         if now_s - self.moved_s >= limits.still_s:
             return f"CLONE has got no further for {now_s - self.moved_s:.0f} s: {self.progress.describe()}"
         return ""
+
+
+@dataclass(slots=True)
+class LagWatch:
+    """The transactions that pets had still to apply, as one run sees it: the fewest of each.
+
+    Only fewer than ever count: a pet that its writer outruns does not get on.
+    """
+
+    fewest: dict[str, int] = field(default_factory=dict)
+
+    def see(self, behind: Mapping[str, int]) -> bool:
+        """Has any of these pets, each with the transactions that it lacks, fewer than ever?"""
+        further = any(number < self.fewest.get(pet, number) for pet, number in behind.items())
+        for pet, number in behind.items():
+            self.fewest[pet] = min(number, self.fewest.get(pet, number))
+        return further

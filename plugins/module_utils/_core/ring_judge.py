@@ -89,6 +89,10 @@ class RingJudgement:
         """Everything that keeps it from healthy, the worst first."""
         return [*self.broken, *self.uncertain, *self.degraded]
 
+    def catching_up(self) -> dict[str, int]:
+        """Pets that apply what they receive and have not applied all, each with the transactions that it lacks."""
+        return {pet.name: pet.behind for pet in self.pets if pet.channel == "running" and pet.behind}
+
     def summary(self) -> str:
         """One line."""
         return f"{self.word.value}: {'; '.join(self.reasons)}" if self.reasons else self.word.value
@@ -302,7 +306,8 @@ def _judge_channel(
     else:
         told.channel = "running"
         if channel.lag_s is not None and channel.lag_s > ring.lag_limit_s:
-            text = f"{pet.name} lags {channel.lag_s:.0f} s behind {told.source}"
+            number = f", {told.behind} transactions," if told.behind else ""
+            text = f"{pet.name} lags {channel.lag_s:.0f} s{number} behind {told.source}"
             judged.tell(Word.DEGRADED, pet.name, RingTrouble.LAG, text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 
 from tests.robustness.checkers.base import Finding, Verdict, some
 from tests.robustness.history import FinalRead, History
@@ -63,6 +64,24 @@ def subtract(left: dict[str, list[tuple[int, int]]], right: dict[str, list[tuple
             if at <= high:
                 gone.append(f"{key}:{at}-{high}")
     return gone
+
+
+def count_lacking(first: Iterable[str | None], later: Iterable[str | None]) -> int | None:
+    """Of what any pet had first, the transactions that each has not later, summed up; None: one did not answer.
+
+    >>> count_lacking(["3e11fa47-71ca-11e1-9e33-c80aa9429562:1-9"], ["3e11fa47-71ca-11e1-9e33-c80aa9429562:1-4:7"])
+    4
+    """
+    had, have = list(first), list(later)
+    if None in had or None in have:
+        return None
+    lacking = 0
+    for one in had:
+        for other in have:
+            for gone in subtract(parse_gtids(one or ""), parse_gtids(other or "")):
+                low, high = gone.rpartition(":")[2].split("-")
+                lacking += int(high) - int(low) + 1
+    return lacking
 
 
 def _readable(history: History, checker: str) -> tuple[list[FinalRead], Finding | None]:

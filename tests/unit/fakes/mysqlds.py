@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pets in memory that answer as mysqlds do, as far as the ring asks; replication takes no time."""
+"""Pets in memory that answer as mysqlds do, as far as the ring asks; replication takes no time, unless it is slow."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class FakeMysqld:
         self.failover: set[tuple[str, int]] = set()
         self.size = 0
         self.copied_mib: int | None = None
+        self.is_slow = False
         self.ran: list[str] = []
         self.variables = {
             "server_uuid": self.uuid,
@@ -77,7 +78,7 @@ class FakeMysqlds:
     def replicate(self) -> None:
         for _round in self.pets:
             for pet in self.pets.values():
-                if pet.is_up and pet.runs and pet.config is not None:
+                if pet.is_up and pet.runs and not pet.is_slow and pet.config is not None:
                     source = self.pets[str(pet.config["host"]).partition(".")[0]]
                     if source.is_up:
                         pet.executed = pet.executed | source.executed
@@ -125,7 +126,7 @@ class FakeSqlSession:
                     "channel_name": "ring",
                     "replica_io_running": "Yes" if pet.runs else "No",
                     "replica_sql_running": "Yes" if pet.runs else "No",
-                    "seconds_behind_source": 0,
+                    "seconds_behind_source": 500 if pet.is_slow else 0,
                 }
             ]
             if pet.config

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -256,6 +257,42 @@ def test_a_clone_that_begins_while_the_run_waits_has_its_own_time(ends_well: boo
     with pytest.raises(errors.TimedOut):
         world.run(wait_timeout=60)
     assert 2 < sum("CLONE INSTANCE" in action for action in world.partial["actions"]) < 6
+
+
+def catch_up(world: World, step: int) -> None:
+    """The standby lags 1000 transactions behind, and applies so many in each sleep."""
+    world.run()
+    writer, standby = world.mysqlds.pets["mysql-0"], world.mysqlds.pets["mysql-1"]
+    standby.is_slow = True
+    world.mysqlds.write("mysql-0", 1000)
+    applied = 0
+
+    def sleep() -> None:
+        nonlocal applied
+        applied += step
+        if applied > 0:
+            standby.executed = standby.executed | GtidSet.parse(f"{writer.uuid}:1-{min(applied, 1000)}")
+        standby.is_slow = applied < 1000
+
+    world.after_sleeps(0, sleep)
+
+
+def test_a_pet_that_catches_up_is_waited_for_as_long_as_it_gets_on() -> None:
+    """Its node had been off for 400 s of writes; site ended after its 240 s, when most of them were applied."""
+    world = World()
+    catch_up(world, 10)
+    done = world.run(wait_timeout=60)
+    assert done["waited_s"] > 200
+    assert done["judgement"]["word"] == "healthy"
+    assert any(re.search(r"mysql-1 lags 500 s, \d+ transactions, behind mysql-0", line) for line in done["progress"])
+
+
+def test_a_pet_that_lags_and_applies_nothing_ends_the_wait() -> None:
+    world = World()
+    catch_up(world, 0)
+    with pytest.raises(errors.TimedOut, match="mysql-1 lags 500 s, 1000 transactions, behind mysql-0") as problem:
+        world.run(wait_timeout=60)
+    assert problem.value.details["waited_s"] < 70
 
 
 def test_a_pet_that_goes_away_is_waited_for() -> None:

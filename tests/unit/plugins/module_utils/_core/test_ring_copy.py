@@ -8,6 +8,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.ring_copy im
     CloneProgress,
     CopyLimits,
     CopyWatch,
+    LagWatch,
     parse_clone_progress,
 )
 from hypothesis import given
@@ -55,3 +56,13 @@ def test_a_copy_that_gets_on_is_over_by_the_limit_that_was_asked_for_alone() -> 
             watch.see(parse_clone_progress([copy(second)]), float(second))
         assert watch.why_over(50.0, CopyLimits(10.0, limit_s)) == words
     assert CopyWatch(0.0, 0.0, CloneProgress()).why_over(1e9, CopyLimits()) == ""
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9)), max_size=40))
+def test_only_fewer_transactions_than_ever_are_progress(looks: list[tuple[str, int]]) -> None:
+    """A pet that its writer outruns is not waited for without end: there are only so many fewer."""
+    watch, seen = LagWatch(), dict[str, list[int]]()
+    for pet, behind in looks:
+        before = seen.setdefault(pet, [])
+        assert watch.see({pet: behind}) is (bool(before) and behind < min(before))
+        before.append(behind)
