@@ -14,7 +14,7 @@ author:
 description:
   - Makes, for every pet of a set in one call, a PersistentVolume on NFS and the PersistentVolumeClaim that its pod
     looks for, bound to each other both ways, so that pet N gets directory N and nothing else.
-  - With O(storage_class) instead of O(nfs) only the claims are made, and the class makes the volumes.
+  - With O(storage_class) instead of O(nfs) only the claims are made. The class makes the volumes, or has them already.
   - Data is never deleted. The reclaim policy is always Retain, a volume is never taken from another claim, and where a
     volume points to is never changed; what stands against the wish is named, with what to do about it.
   - Objects made by hand are adopted when everything agrees. A volume whose claim was deleted (phase Released) is given
@@ -103,11 +103,14 @@ options:
         elements: str
   storage_class:
     description:
-      - StorageClass that makes the volumes. It, and its CSI driver, have to be there.
+      - StorageClass of the claims. It, and its CSI driver, have to be there.
+      - A class without a provisioner (V(kubernetes.io/no-provisioner)), as for local volumes, has to have a free volume
+        for each new claim. One whose C(claimRef) names a claim is kept for it; among the others Kubernetes chooses.
     type: str
   accept_delete_policy:
     description:
-      - Take a storage class whose reclaim policy is not Retain. The data then goes with the claim.
+      - Take a storage class whose reclaim policy is not Retain, or such volumes of a class without a provisioner. The
+        data then goes with the claim.
     type: bool
     default: false
   access_mode:

@@ -98,6 +98,7 @@ class Snapshot:
     ``drivers``    of the CSI drivers that were asked for, those that are installed
     ``users``      for each claim the pods that name it
     ``set_ordinals`` the ordinals that a StatefulSet of that name wants
+    ``ready_made`` the volumes of a class that makes none
     ``waiting``    claims whose events say that they wait for their first pod
     ``addresses``  for servers whose spelling left a doubt, their addresses
     """
@@ -107,6 +108,7 @@ class Snapshot:
     claims: Mapping[str, LiveClaim] = field(default_factory=dict)
     classes: Mapping[str, LiveClass] | None = None
     drivers: Mapping[str, bool] | None = None
+    ready_made: tuple[LiveVolume, ...] | None = None
     users: Mapping[str, tuple[str, ...]] | None = None
     set_ordinals: frozenset[int] | None = None
     waiting: frozenset[str] = frozenset()

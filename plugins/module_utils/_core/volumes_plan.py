@@ -36,6 +36,10 @@ IN_TREE_DRIVERS: Mapping[str, str] = {
 """In-tree provisioners that are gone; Kubernetes hands their volumes to these CSI drivers (KEP-625)."""
 
 
+NO_PROVISIONER = "kubernetes.io/no-provisioner"
+"""What a class says whose volumes somebody makes beforehand, such as local ones."""
+
+
 def driver_of(provisioner: str) -> str | None:
     """The CSI driver that has to be installed for a provisioner, None when that cannot be told from its name.
 
@@ -136,12 +140,9 @@ def _check_class(wanted: VolumeSet, snapshot: Snapshot, found: Findings) -> None
         listed = ", ".join(sorted(snapshot.classes)) or "none"
         found.refuse(subject, "it is not there", f"make it, or use one of: {listed}")
         return
-    if known.provisioner == "kubernetes.io/no-provisioner":
-        found.refuse(
-            subject,
-            "it provisions nothing: the claims would bind to any volume that fits",
-            "use a class with a provisioner, or nfs",
-        )
+    if known.provisioner == NO_PROVISIONER:
+        _check_ready_made(wanted, snapshot, subject, found)
+        return
     driver = driver_of(known.provisioner)
     if driver is None:
         found.warnings.append(
@@ -161,6 +162,85 @@ def _check_class(wanted: VolumeSet, snapshot: Snapshot, found: Findings) -> None
             f"its reclaim policy is {known.reclaim_policy}: the data would go with the claim",
             "make a class like it with reclaimPolicy: Retain, or set accept_delete_policy: true to take the risk",
         )
+
+
+def _check_ready_made(wanted: VolumeSet, snapshot: Snapshot, subject: str, found: Findings) -> None:
+    """A class that makes no volumes has to have one for each claim that needs one, or the claim waits for ever.
+
+    What keeps the data is the reclaim policy of such a volume; that of the class is for volumes that a class makes.
+    """
+    needing = [pet for pet in wanted.pets if _takes_any(snapshot.claims.get(pet.claim))]
+    if not needing:
+        return
+    if snapshot.ready_made is None:
+        found.warnings.append(
+            f"{subject}: it makes no volumes, and whether it has any that are free and keep the data cannot be told:"
+            " no permission to list persistentvolumes"
+        )
+        return
+    kept = {pet.claim: [one for one in snapshot.ready_made if _is_kept(wanted, pet, snapshot, one)] for pet in needing}
+    choosing = [pet for pet in needing if not kept[pet.claim]]
+    free = [one for one in snapshot.ready_made if one.claim_ref is None and _is_free(wanted, one)]
+    # The smallest claim takes the smallest volume that is large enough: so as many as possible find one.
+    left = sorted(free, key=_size)
+    without: list[Pet] = []
+    for pet in sorted(choosing, key=lambda one: one.capacity_bytes):
+        taken = next((one for one in left if _size(one) >= pet.capacity_bytes), None)
+        if taken is None:
+            without.append(pet)
+        else:
+            left.remove(taken)
+    if without:
+        listed = ", ".join(f"{pet.claim} ({pet.capacity})" for pet in sorted(without, key=lambda one: one.ordinal))
+        found.refuse(
+            subject,
+            f"it makes no volumes, and none of its volumes is free for {listed} with access mode {wanted.access_mode}",
+            "make a PersistentVolume of that class for each of them (a Released one is free again without its claimRef,"
+            " after a look at its data), or use a class with a provisioner, or nfs",
+        )
+    may_be_taken = [one for volumes in kept.values() for one in volumes]
+    if choosing:
+        least = min(pet.capacity_bytes for pet in choosing)
+        may_be_taken += [one for one in free if _size(one) >= least]
+        found.warnings.append(
+            f"{subject}: it makes no volumes, and which of them {', '.join(pet.claim for pet in choosing)} will be bound"
+            " to is chosen by Kubernetes; a volume whose claimRef names a claim is kept for it"
+        )
+    losing = sorted({f"{one.name} ({one.reclaim_policy})" for one in may_be_taken if one.reclaim_policy != RETAIN})
+    if losing and not wanted.accept_delete_policy:
+        found.refuse(
+            subject,
+            f"the reclaim policy of its volumes {', '.join(losing)} is not {RETAIN}: the data would go with the claim",
+            "set persistentVolumeReclaimPolicy: Retain in them, or set accept_delete_policy: true to take the risk",
+        )
+
+
+def _takes_any(claim: LiveClaim | None) -> bool:
+    return claim is None or claim.is_terminating or (claim.phase == "Pending" and not claim.volume)
+
+
+def _is_free(wanted: VolumeSet, volume: LiveVolume) -> bool:
+    """A volume that may be bound to a claim of the set, as far as its size allows. A new one has no phase yet."""
+    return (
+        not volume.is_terminating
+        and volume.phase in ("", "Pending", "Available")
+        and wanted.access_mode in volume.access_modes
+        and volume.volume_mode == "Filesystem"
+    )
+
+
+def _is_kept(wanted: VolumeSet, pet: Pet, snapshot: Snapshot, volume: LiveVolume) -> bool:
+    """A volume that is kept for the claim of this pet, or that is on its way to it."""
+    ref, claim = volume.claim_ref, snapshot.claims.get(pet.claim)
+    if ref is None or (ref.namespace, ref.name) != (wanted.namespace, pet.claim):
+        return False
+    if ref.uid:
+        return claim is not None and ref.uid == claim.uid
+    return _is_free(wanted, volume) and _size(volume) >= pet.capacity_bytes
+
+
+def _size(volume: LiveVolume) -> int:
+    return volume.capacity_bytes or 0
 
 
 def _check_directories(wanted: VolumeSet, snapshot: Snapshot, found: Findings) -> None:

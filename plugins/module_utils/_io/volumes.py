@@ -37,7 +37,7 @@ from .._core.volumes_live import (
     parse_volume,
     users_of_claims,
 )
-from .._core.volumes_plan import driver_of, needs_class, needs_namespace, plan_present
+from .._core.volumes_plan import NO_PROVISIONER, driver_of, needs_class, needs_namespace, plan_present
 from .._core.volumes_removal import is_anything_left, plan_absent, without_set
 from .._core.volumes_report import (
     ClaimReport,
@@ -390,6 +390,10 @@ def _with_class(client: KubeClient, wanted: VolumeSet, snapshot: Snapshot) -> Sn
     classes = {one.name: one for one in map(parse_class, listed)}
     snapshot = replace(snapshot, classes=classes)
     known = classes.get(wanted.storage_class)
+    if known is not None and known.provisioner == NO_PROVISIONER:
+        volumes = _or_none(lambda: _all_volumes(client))
+        made = None if volumes is None else tuple(v for v in volumes.values() if v.storage_class == known.name)
+        return replace(snapshot, ready_made=made)
     driver = driver_of(known.provisioner) if known else None
     if driver is None:
         return snapshot

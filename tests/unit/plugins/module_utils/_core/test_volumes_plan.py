@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,17 +11,25 @@ from typing import Any
 import pytest
 from ansible_collections.stateful.petset.plugins.module_utils._core import volumes
 from ansible_collections.stateful.petset.plugins.module_utils._core.errors import PetsetError, Refused
-from ansible_collections.stateful.petset.plugins.module_utils._core.kinds import PERSISTENT_VOLUME
+from ansible_collections.stateful.petset.plugins.module_utils._core.kinds import (
+    PERSISTENT_VOLUME,
+    PERSISTENT_VOLUME_CLAIM,
+)
 from ansible_collections.stateful.petset.plugins.module_utils._core.steps import Plan, Verb, diff_of
 from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_live import (
     Snapshot,
     parse_claim,
+    parse_class,
     parse_volume,
 )
-from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_plan import driver_of, plan_present
+from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_plan import (
+    NO_PROVISIONER,
+    driver_of,
+    plan_present,
+)
 from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_removal import plan_absent, without_set
 from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_report import find_others_in
-from ansible_collections.stateful.petset.tests.unit.fakes.volumes import params
+from ansible_collections.stateful.petset.tests.unit.fakes.volumes import dynamic, params, storage_class
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -243,3 +252,51 @@ def test_a_prediction_without_the_set_needs_no_look_at_it() -> None:
 )
 def test_drivers(provisioner: str, driver: str | None) -> None:
     assert driver_of(provisioner) == driver
+
+
+SIZES = st.lists(st.integers(1, 5), min_size=1, max_size=4)
+
+
+@given(claims=SIZES, sizes=SIZES, kept=st.booleans())
+def test_a_class_that_makes_no_volumes_is_taken_when_each_claim_can_have_one(
+    claims: list[int], sizes: list[int], kept: bool
+) -> None:
+    """Tried out in all orders; ``kept``: the first volume is for the first claim, and for no other."""
+    pets = [{"ordinal": ordinal, "capacity": f"{size}Gi"} for ordinal, size in enumerate(claims)]
+    wanted = volumes.parse_volume_set(dynamic(replicas=len(claims), pets=pets))
+    refs: list[dict[str, str] | None] = [None] * len(sizes)
+    if kept:
+        refs[0] = {"namespace": "default", "name": "db-mysql-0"}
+    ready_made = tuple(
+        parse_volume(
+            {
+                "metadata": {"name": f"disk-{number}"},
+                "spec": {
+                    "capacity": {"storage": f"{size}Gi"},
+                    "accessModes": ["ReadWriteOnce"],
+                    "persistentVolumeReclaimPolicy": "Retain",
+                    "storageClassName": "fast",
+                    "claimRef": ref,
+                },
+                "status": {"phase": "Available"},
+            }
+        )
+        for number, (size, ref) in enumerate(zip(sizes, refs, strict=True))
+    )
+    known = parse_class(storage_class(provisioner=NO_PROVISIONER, reclaimPolicy="Delete"))
+    seen = Snapshot(namespace="present", classes={"fast": known}, ready_made=ready_made)
+
+    def fits(claim: int, volume: int) -> bool:
+        return sizes[volume] >= claims[claim] and (refs[volume] is None or claim == 0)
+
+    possible = any(
+        all(fits(claim, volume) for claim, volume in enumerate(order))
+        for order in itertools.permutations(range(len(sizes)), len(claims))
+    )
+    try:
+        plan = plan_present(wanted, seen)
+    except Refused:
+        assert not possible
+    else:
+        assert possible
+        assert [step.ref.kind for step in plan.steps] == [PERSISTENT_VOLUME_CLAIM] * len(claims)

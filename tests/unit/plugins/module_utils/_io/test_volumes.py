@@ -666,7 +666,6 @@ def test_a_class_that_waits_for_the_pod_is_not_waited_for(cluster: FakeCluster) 
     [
         ({"metadata": {"name": "slow"}}, "StorageClass fast: it is not there. Make it, or use one of: slow"),
         ({"reclaimPolicy": "Delete"}, "the data would go with the claim"),
-        ({"provisioner": "kubernetes.io/no-provisioner"}, "provisions nothing"),
         ({"provisioner": "kubernetes.io/gce-pd"}, "CSI driver pd.csi.storage.gke.io is not installed"),
         ({"provisioner": "nfs.csi.k8s.io"}, "CSI driver nfs.csi.k8s.io is not installed"),
     ],
@@ -684,6 +683,116 @@ def test_a_class_without_reclaim_policy_deletes(cluster: FakeCluster) -> None:
     cluster.add(csi_driver())
     assert "reclaim policy is Delete" in refused(cluster, is_dynamic=True)
     present(cluster, is_dynamic=True, accept_delete_policy=True)
+
+
+def ready_made(cluster: FakeCluster, name: str, claim_ref: str = "", **spec: Any) -> None:
+    """A volume of a class that makes none; ``claim_ref`` is the claim that it is kept for."""
+    base = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "persistentVolumeReclaimPolicy": "Retain",
+        "storageClassName": "fast",
+        "local": {"path": f"/mnt/{name}"},
+        **({"claimRef": {"namespace": "default", "name": claim_ref}} if claim_ref else {}),
+    }
+    phase = spec.pop("phase", "Available")
+    manifest = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}}
+    cluster.add({**manifest, "spec": {**base, **spec}, "status": {"phase": phase}})
+
+
+@pytest.fixture
+def by_class(cluster: FakeCluster) -> FakeCluster:
+    """A class without a provisioner and, as for most of them, without a reclaim policy of its own."""
+    cluster.add(storage_class(provisioner="kubernetes.io/no-provisioner", reclaimPolicy="Delete"))
+    return cluster
+
+
+def test_a_class_without_a_provisioner_was_refused_although_its_volumes_were_there(by_class: FakeCluster) -> None:
+    for ordinal in (0, 1):
+        ready_made(by_class, f"disk-{ordinal}", f"db-mysql-{ordinal}")
+    result, client = present(by_class, is_dynamic=True)
+    assert recorded(client) == {"create persistentvolumeclaims": 2}
+    assert result["warnings"] == []
+    assert all(pet["ready"] for pet in result["pets"])
+    assert not present(by_class, is_dynamic=True)[0]["changed"]
+
+
+def test_volumes_that_are_kept_for_nobody_are_chosen_by_kubernetes_and_that_is_said(by_class: FakeCluster) -> None:
+    ready_made(by_class, "disk-a", "db-mysql-0")
+    ready_made(by_class, "disk-b", capacity={"storage": "3Gi"})
+    result, _client = present(by_class, is_dynamic=True)
+    (said,) = result["warnings"]
+    assert "which of them db-mysql-1 will be bound to is chosen by Kubernetes" in said
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"phase": "Released"},
+        {"phase": "Failed"},
+        {"storageClassName": "slow"},
+        {"capacity": {"storage": "1023Mi"}},
+        {"capacity": {}},
+        {"accessModes": ["ReadOnlyMany"]},
+        {"volumeMode": "Block"},
+        {"claim_ref": "db-other-1"},
+        {"claim_ref": "db-mysql-0"},
+        {"claimRef": {"namespace": "elsewhere", "name": "db-mysql-1"}},
+        {"claimRef": {"namespace": "default", "name": "db-mysql-1", "uid": "of-an-older-claim"}},
+    ],
+    ids=str,
+)
+def test_a_class_without_a_free_volume_for_each_claim_is_refused(by_class: FakeCluster, other: dict[str, Any]) -> None:
+    """Else a claim would wait for ever."""
+    ready_made(by_class, "disk-0", "db-mysql-0")
+    ready_made(by_class, "disk-1", **other)
+    said = refused(by_class, is_dynamic=True)
+    assert "none of its volumes is free for db-mysql-1 (1Gi) with access mode ReadWriteOnce" in said
+
+
+def test_the_smallest_claim_takes_the_smallest_volume(by_class: FakeCluster) -> None:
+    """Otherwise the first claim would seem to take the only volume that is large enough for the second."""
+    ready_made(by_class, "a-large", capacity={"storage": "2Gi"})
+    ready_made(by_class, "b-small")
+    pets = [{"ordinal": 1, "capacity": "2Gi"}]
+    assert present(by_class, CHECK, is_dynamic=True, pets=pets)[0]["changed"]
+    pets = [{"ordinal": 0, "capacity": "2Gi"}, {"ordinal": 1, "capacity": "2Gi"}]
+    assert "free for db-mysql-1 (2Gi)" in refused(by_class, is_dynamic=True, pets=pets)
+
+
+@pytest.mark.parametrize("names", [("db-mysql-0", "db-mysql-1"), ("db-mysql-0", ""), ("", "")])
+def test_ready_made_volumes_that_lose_the_data_are_refused(by_class: FakeCluster, names: tuple[str, str]) -> None:
+    ready_made(by_class, "disk-0", names[0])
+    ready_made(by_class, "disk-1", names[1], persistentVolumeReclaimPolicy="Delete")
+    assert "volumes disk-1 (Delete) is not Retain: the data would go with the claim" in refused(
+        by_class, is_dynamic=True
+    )
+    assert present(by_class, is_dynamic=True, accept_delete_policy=True)[0]["changed"]
+
+
+def test_a_volume_that_no_claim_can_take_may_have_any_reclaim_policy(by_class: FakeCluster) -> None:
+    for ordinal in (0, 1):
+        ready_made(by_class, f"disk-{ordinal}", f"db-mysql-{ordinal}")
+    ready_made(by_class, "others", persistentVolumeReclaimPolicy="Delete")
+    assert present(by_class, is_dynamic=True)[0]["changed"]
+
+
+def test_a_claim_that_is_being_bound_needs_no_other_volume(by_class: FakeCluster) -> None:
+    """A run that was killed has made the claims; the binder has given one its volume and not yet said so in the claim."""
+    by_class.auto_bind = False
+    for ordinal in (0, 1):
+        ready_made(by_class, f"disk-{ordinal}", f"db-mysql-{ordinal}")
+    present(by_class, NO_WAIT, is_dynamic=True)
+    volume(by_class, "disk-1")["spec"]["claimRef"]["uid"] = claim(by_class, "db-mysql-1")["metadata"]["uid"]
+    volume(by_class, "disk-1")["status"]["phase"] = "Bound"
+    assert not present(by_class, NO_WAIT, is_dynamic=True)[0]["changed"]
+
+
+def test_ready_made_volumes_that_may_not_be_read_are_warned_about(by_class: FakeCluster) -> None:
+    by_class.deny("list", kinds.PERSISTENT_VOLUME)
+    result, _client = present(by_class, is_dynamic=True)
+    (said,) = result["warnings"]
+    assert "no permission to list persistentvolumes" in said
 
 
 def test_a_provisioner_that_is_no_csi_driver_is_warned_about(cluster: FakeCluster) -> None:
