@@ -203,8 +203,8 @@ def _check_ready_made(wanted: VolumeSet, snapshot: Snapshot, subject: str, found
         least = min(pet.capacity_bytes for pet in choosing)
         may_be_taken += [one for one in free if _size(one) >= least]
         found.warnings.append(
-            f"{subject}: it makes no volumes, and which of them {', '.join(pet.claim for pet in choosing)} will be bound"
-            " to is chosen by Kubernetes; a volume whose claimRef names a claim is kept for it"
+            f"{subject}: it makes no volumes, and Kubernetes chooses which of those that are there it binds to"
+            f" {', '.join(pet.claim for pet in choosing)}; a volume whose claimRef names a claim is kept for it"
         )
     losing = sorted({f"{one.name} ({one.reclaim_policy})" for one in may_be_taken if one.reclaim_policy != RETAIN})
     if losing and not wanted.accept_delete_policy:

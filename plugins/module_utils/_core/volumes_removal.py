@@ -63,10 +63,9 @@ def _plan_removal(
 ) -> list[Step]:
     claim = snapshot.claims.get(pet.claim)
     volume = _volume_of(wanted, pet, snapshot, claim)
-    if claim is None and (volume is None or volume.source is None):
-        # A dynamic volume without claim is kept: its object is all that tells where the data is.
+    if claim is None and not _is_of_no_class(volume):
         if volume is not None:
-            kept.append(f"{pet.name}: PersistentVolume {volume.name} ({volume.source_kind})")
+            kept.append(_describe(pet, volume))
         return []
     before = len(found.problems)
     if not confirmed:
@@ -85,14 +84,26 @@ def _plan_removal(
     if claim is not None and not claim.is_terminating:
         ref = ObjectRef(PERSISTENT_VOLUME_CLAIM, claim.name, wanted.namespace)
         steps.append(Step(Verb.DELETE, ref, "confirmed", before=claim.raw))
-    if volume is not None and volume.source is not None:
+    if volume is not None and _is_of_no_class(volume):
         kept.append(f"{pet.name}: {volume.source}")
         if not volume.is_terminating:
             ref = ObjectRef(PERSISTENT_VOLUME, volume.name)
             steps.append(Step(Verb.DELETE, ref, "confirmed; its directory stays", before=volume.raw))
     elif volume is not None:
-        kept.append(f"{pet.name}: PersistentVolume {volume.name} ({volume.source_kind})")
+        kept.append(_describe(pet, volume))
     return steps
+
+
+def _is_of_no_class(volume: LiveVolume | None) -> bool:
+    """A volume on NFS as the collection makes and adopts them, which may go as an object.
+
+    One of a class is kept, wherever it is: its object is all that tells where the data is, and it is not ours.
+    """
+    return volume is not None and volume.source is not None and volume.storage_class == ""
+
+
+def _describe(pet: Pet, volume: LiveVolume) -> str:
+    return f"{pet.name}: PersistentVolume {volume.name} ({volume.source or volume.source_kind})"
 
 
 def _volume_of(wanted: VolumeSet, pet: Pet, snapshot: Snapshot, claim: LiveClaim | None) -> LiveVolume | None:
@@ -148,7 +159,7 @@ def _check_kept(
 ) -> None:
     """Retention: removing the objects must not remove the data, and they have to be ours."""
     for kind, one in ((PERSISTENT_VOLUME_CLAIM, claim), (PERSISTENT_VOLUME, volume)):
-        if one is None or (kind is PERSISTENT_VOLUME and volume is not None and volume.source is None):
+        if one is None or (kind is PERSISTENT_VOLUME and not _is_of_no_class(volume)):
             continue
         if not is_ours(one.labels, wanted.namespace, wanted.name):
             found.refuse(

@@ -722,7 +722,7 @@ def test_volumes_that_are_kept_for_nobody_are_chosen_by_kubernetes_and_that_is_s
     ready_made(by_class, "disk-b", capacity={"storage": "3Gi"})
     result, _client = present(by_class, is_dynamic=True)
     (said,) = result["warnings"]
-    assert "which of them db-mysql-1 will be bound to is chosen by Kubernetes" in said
+    assert "Kubernetes chooses which of those that are there it binds to db-mysql-1;" in said
 
 
 @pytest.mark.parametrize(
@@ -778,7 +778,7 @@ def test_a_volume_that_no_claim_can_take_may_have_any_reclaim_policy(by_class: F
 
 
 def test_a_claim_that_is_being_bound_needs_no_other_volume(by_class: FakeCluster) -> None:
-    """A run that was killed has made the claims; the binder has given one its volume and not yet said so in the claim."""
+    """A run that was killed has made the claims. The binder says that a volume is taken before the claim is Bound."""
     by_class.auto_bind = False
     for ordinal in (0, 1):
         ready_made(by_class, f"disk-{ordinal}", f"db-mysql-{ordinal}")
@@ -979,6 +979,23 @@ def test_volumes_of_a_class_are_kept(cluster: FakeCluster) -> None:
     result, client = absent(cluster, "mysql-1", ordinals=[1], nfs=None)
     assert recorded(client) == {"delete persistentvolumeclaims": 1}
     assert result["kept"] == ["mysql-1: PersistentVolume pvc-db-mysql-1 (csi)"]
+
+
+def test_claims_of_a_class_on_nfs_could_not_be_removed(by_class: FakeCluster) -> None:
+    """Its volumes are on NFS, but neither ours nor in need of our labels."""
+    nfs = {"local": None, "nfs": {"server": "nfs.example.com", "path": "/srv/one"}}
+    for ordinal in (0, 1):
+        ready_made(by_class, f"disk-{ordinal}", f"db-mysql-{ordinal}", **nfs)
+    present(by_class, is_dynamic=True)
+    for ordinal in (0, 1):
+        claim(by_class, f"db-mysql-{ordinal}")["spec"]["volumeName"] = f"disk-{ordinal}"
+    result, client = absent(by_class, "mysql-1", ordinals=[1], nfs=None)
+    assert recorded(client) == {"delete persistentvolumeclaims": 1}
+    assert result["kept"] == ["mysql-1: PersistentVolume disk-1 (nfs.example.com:/srv/one)"]
+    assert volume(by_class, "disk-1")["spec"]["nfs"]["path"] == "/srv/one"
+    volume(by_class, "disk-0")["spec"]["persistentVolumeReclaimPolicy"] = "Delete"
+    with pytest.raises(errors.Refused, match="removing claim db-mysql-0 would destroy the data"):
+        absent(by_class, "mysql-0", ordinals=[0], nfs=None)
 
 
 def test_rp_ans_06_removal_waits_for_the_end_and_names_what_holds_it(cluster: FakeCluster) -> None:
