@@ -58,20 +58,38 @@ class Pets:
         words = ["timeout", "20", "bash", "-c", script, "bash", *self.names]
         return self.kubectl("exec", here, "--container=mysqld", "--", *words).split()
 
+    def answers(self, here: str) -> list[str]:
+        """The server_uuid that all pets tell a pet in SQL, asked by their short names, in order."""
+        ask = (
+            'export MYSQL_PWD="$(cat /petset/secret/replication-password)"; for pet; do mysql --user=petset_repl '
+            "--host=$pet.db --ssl-mode=VERIFY_CA --ssl-ca=/petset/tls/ca.crt --connect-timeout=5 "
+            '--batch --skip-column-names --execute="SELECT @@server_uuid"; done'
+        )
+        return self.kubectl("exec", here, "--container=mysqld", "--", "sh", "-c", ask, "sh", *self.names).split()
+
+    def addresses(self, here: str, there: str) -> set[str]:
+        """The addresses that a pet's short name leads to in another pet."""
+        lines = self.sh(here, f"getent ahosts {there}.db").splitlines()
+        return {line.split()[0] for line in lines}
+
     def version(self, pet: str) -> str:
         """The version of a pet's mysqld, its numbers only."""
         return self.sql(pet, "SELECT VERSION()").split("-")[0]
 
     def write_marker(self, pet: str, value: str) -> None:
-        """A row that is this pet's alone: it is in no binary log, so replication does not know it."""
-        read_only = self.sql(pet, "SELECT @@super_read_only, @@read_only").split()
+        """A row that is this pet's alone."""
         statements = (
-            "SET sql_log_bin=0; SET GLOBAL super_read_only=0; CREATE DATABASE IF NOT EXISTS marker; "
+            "CREATE DATABASE IF NOT EXISTS marker; "
             "CREATE TABLE IF NOT EXISTS marker.pet (id INT PRIMARY KEY, name VARCHAR(99)); "
             f'REPLACE INTO marker.pet VALUES (1, "{value}")'
         )
+        self.sql_here_alone(pet, statements)
+
+    def sql_here_alone(self, pet: str, statements: str) -> None:
+        """Statements that go into no binary log, so that replication does not know them."""
+        read_only = self.sql(pet, "SELECT @@super_read_only, @@read_only").split()
         try:
-            self.sql(pet, statements)
+            self.sql(pet, f"SET sql_log_bin=0; SET GLOBAL super_read_only=0; {statements}")
         finally:
             self.sql(pet, f"SET GLOBAL read_only={read_only[1]}; SET GLOBAL super_read_only={read_only[0]}")
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,6 +49,12 @@ class Play:
     @property
     def writes(self) -> list[str]:
         return [f"{r['verb']} {r['uri']}" for r in self.requests if r["verb"] not in ("get", "list", "watch")]
+
+    def told(self, task: str) -> Any:
+        """The message of a task that only tells something, by its name without that of the role."""
+        after = re.split(rf"^TASK \[(?:\S+ : )?{re.escape(task)}\] ", self.output, flags=re.MULTILINE)[1:]
+        assert len(after) == 1, self.output
+        return json.JSONDecoder().raw_decode(after[0], after[0].index(" => ") + 4)[0]["msg"]
 
 
 class Site:
@@ -89,7 +97,8 @@ class Site:
         extra = self.folder / "variables.json"
         extra.write_text(json.dumps(given))
         words = [sys.executable, "-m", "lab", "run", "--name", self.lab.name, "--"]
-        words += ["env", "ANSIBLE_NOCOLOR=1", f"ANSIBLE_CALLBACK_PLUGINS={ROOT / 'tests' / 'callback'}"]
+        words += ["env", "ANSIBLE_NOCOLOR=1", "ANSIBLE_CALLBACK_RESULT_FORMAT=json"]
+        words += [f"ANSIBLE_CALLBACK_PLUGINS={ROOT / 'tests' / 'callback'}"]
         words += ["ANSIBLE_CALLBACKS_ENABLED=petset_watch", f"PETSET_WATCH_FILE={watch}", *environment]
         words += [str(Path(sys.executable).with_name("ansible-playbook")), f"--extra-vars=@{extra}"]
         printed = self.folder / f"output-{len(self.plays)}"
@@ -111,10 +120,37 @@ class Site:
         assert rc is None or play.rc == rc, play.output[-20000:]
         return play
 
-    def play_and_kill(self, at: Sequence[tuple[str, str]], after_s: float) -> Play:
+    def play_and_kill(self, at: Sequence[tuple[str, str]], after_s: float, *options: str, **variables: Any) -> Play:
         """Run site, killed so long after one of these tasks (play and task) has begun."""
         kill = [f"PETSET_KILL_TASKS={json.dumps(at)}", f"PETSET_KILL_AFTER_S={after_s}"]
-        return self.start("site", environment=kill).wait()
+        return self.start("site", *options, environment=kill, **variables).wait()
+
+    def kill_at_each(
+        self,
+        tasks: Sequence[tuple[str, str]],
+        moments: Mapping[str, Sequence[float]],
+        *options: str,
+        **variables: Any,
+    ) -> list[tuple[str, float]]:
+        """Run site again and again, each time killed at a later task, until a run gets through.
+
+        ``moments``: for tasks by name how long after their begin, if not at once. Gives where it was killed.
+        """
+        killed: list[tuple[str, float]] = []
+        while tasks:
+            name = tasks[0][1].rpartition(" : ")[2]
+            for after_s in moments.get(name, (0.0,)):
+                # A task that was foretold need not come, so the first that does.
+                play = self.play_and_kill(tasks, after_s, *options, **variables)
+                assert play.rc in (0, -signal.SIGKILL), play.output
+                if play.kill is None:
+                    assert play.rc == 0, play.output
+                    return killed
+                tasks = tasks[tasks.index((play.kill["play"], play.kill["task"])) :]
+                if play.rc == -signal.SIGKILL:
+                    killed.append((tasks[0][1].rpartition(" : ")[2], after_s))
+            tasks = tasks[1:]
+        return killed
 
     def requests_after(self, before: int) -> list[dict[str, Any]]:
         return [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
@@ -37,6 +37,7 @@ pytestmark = pytest.mark.lab
 NAMESPACE = "test-site"
 FOLDER = folder_of(NAMESPACE)
 DROP_IN = drop_in_of(NAMESPACE)
+VOLUME = "/var/lib/petset"
 FLUSH = "flush the kernel's caches of client names"
 RECORD = f"record in ConfigMap {NAMESPACE}/mysql-boot that pets "
 
@@ -146,6 +147,81 @@ def test_the_rights_that_are_shipped_were_enough(runs: Runs, site: Site) -> None
     table = site.play("status").output
     assert re.search(r"mysql-0 +ready", table)
     assert re.search(r"mysql-1 +ready", table)
+
+
+def kernel_mounts(lab: Lab, node: str, uid: str) -> list[list[str]]:
+    """Source, mount point, type and options of all NFS volumes that a node's kernel has for a pod."""
+    lines = [line.split() for line in lab.ssh(node, "cat /proc/mounts").stdout.splitlines()]
+    return [line[:4] for line in lines if line[1].startswith(f"/var/lib/kubelet/pods/{uid}/") and line[2] == "nfs4"]
+
+
+def of_nfs(options: Iterable[str]) -> set[str]:
+    """The options that are the file system's own; the others are those of each mount of it."""
+    return {option for option in options if "=" in option or option in ("hard", "soft", "softerr")}
+
+
+def test_status_tells_of_each_pet_what_the_cluster_the_node_and_the_pets_say(
+    runs: Runs, site: Site, pets: Pets
+) -> None:
+    """Each column, in the table and in JSON, beside what is found out without the collection."""
+    rows = {row["name"]: row for row in site.play("status", petset_status_format="json").told("Pets")}
+    assert tuple(rows) == pets.names
+    header, *lines = site.play("status").told("Pets")
+    titles = "ORDINAL PET STATE NODE IP POD UID RESTARTS CLAIM VOLUME EXPORT DNS PING MOUNTED"
+    assert header.split() == titles.split()
+    assert len(lines) == len(pets.names), lines
+    server = site.lab.state.plan.machine("nfs").ip
+    ips = {pet: pets.get("pod", pet)["status"]["podIP"] for pet in pets.names}
+    uuids = {pet: pets.sql(pet, "SELECT @@server_uuid") for pet in pets.names}
+    versions = {f"{pet}.db": pets.version(pet) for pet in pets.names}
+    for ordinal, (pet, line) in enumerate(zip(pets.names, lines, strict=True)):
+        row, pod, identity = rows[pet], pets.get("pod", pet), pets.identity(pet)
+        node, uid = pod["spec"]["nodeName"], pod["metadata"]["uid"]
+        export = f"{server}:{FOLDER}/mysql/{ordinal}"
+        assert (row["ordinal"], row["node"], row["pod_uid"], row["ip"]) == (ordinal, node, uid, ips[pet])
+        assert ([row["claim"]], row["claim_phase"]) == (identity["claims"], "Bound")
+        assert (row["volume"], row["volume_phase"]) == (identity["volume"], "Bound")
+        assert (row["bound_both_ways"], row["server_uuid"]) == (True, uuids[pet])
+        assert row["export"] == export == f"{server}:{identity['path']}"
+
+        # Names lead to the pods that the API tells of, and the servers there are who they should be.
+        assert {other: pets.addresses(pet, other) for other in pets.names} == {o: {ip} for o, ip in ips.items()}
+        assert (row["dns_ok"], row["dns_wrong"], row["dns"]) == (True, {}, f"{pet}.db.{NAMESPACE}.svc.cluster.local")
+        heard = zip(versions.values(), pets.greetings(pet), strict=True)
+        assert [version in greeting for version, greeting in heard] == [True] * len(pets.names)
+        assert pets.answers(pet) == list(uuids.values())
+        assert (row["ping_ok"], row["sql"]) == (True, dict.fromkeys(versions, "ok"))
+        assert {name: said.split("-")[0] for name, said in row["ping"].items()} == versions
+
+        # The mount is the kernel's, on the node and in the pod.
+        [[source, point, kind, options]] = kernel_mounts(site.lab, node, uid)
+        assert point.endswith(f"/{identity['volume']}")
+        assert (row["mount"]["type"], row["mount"]["source"]) == (kind, source) == ("nfs4", export)
+        assert of_nfs(row["mount"]["options"]) == of_nfs(options.split(","))
+        inside = [one.split() for one in pets.sh(pet, "cat /proc/mounts").splitlines()]
+        assert [set(one[3].split(",")) for one in inside if one[1] == VOLUME] == [set(row["mount"]["options"])]
+        assert {"vers=4.1", "vers=4.2"} & set(row["mount"]["options"])
+        assert {"hard", "proto=tcp", "rw"} <= set(row["mount"]["options"])
+
+        restarts = sum(one["restartCount"] for one in pod["status"]["containerStatuses"])
+        wanted = [str(ordinal), pet, "ready", node, ips[pet], uid, str(restarts), row["claim"], row["volume"], export]
+        assert line.split() == [*wanted, "yes", "yes", ",".join(row["mount"]["options"])]
+
+
+def test_status_says_which_pet_answers_no_question(runs: Runs, site: Site, pets: Pets) -> None:
+    """A server that takes connections and lets the account of the replication not in; names are as right as before."""
+    pets.sql_here_alone("mysql-1", "ALTER USER petset_repl ACCOUNT LOCK")
+    try:
+        rows = site.play("status", petset_status_format="json").told("Pets")
+        table = site.play("status").told("Pets")
+    finally:
+        pets.sql_here_alone("mysql-1", "ALTER USER petset_repl ACCOUNT UNLOCK")
+    assert [(row["dns_ok"], row["ping_ok"]) for row in rows] == [(True, False)] * 2
+    assert [row["sql"]["mysql-0.db"] for row in rows] == ["ok"] * 2
+    assert all("ERROR 3118" in row["sql"]["mysql-1.db"] for row in rows), rows
+    assert [line.split()[-3:-1] for line in table[1:3]] == [["yes", "no"]] * 2
+    notes = [line.partition(": ERROR 3118")[0] for line in table[3:]]
+    assert notes == [f"{pet}: mysql-1.db does not answer SQL" for pet in pets.names]
 
 
 def test_the_pets_take_a_password_with_every_sign(runs: Runs, pets: Pets) -> None:

@@ -113,20 +113,7 @@ def grown(site: Site) -> list[tuple[str, float]]:
     """A set that came to be although its first run was killed at every task, each time where the last one got to."""
     foretold = site.play("site", "--check")
     tasks = [(play, task) for _host, play, task, _actions in foretold.changes if "Check" not in play]
-    killed = []
-    while tasks:
-        name = tasks[0][1].rpartition(" : ")[2]
-        for after_s in MOMENTS.get(name, (0.0,)):
-            # A task that was foretold need not come, so the first that does.
-            play = site.play_and_kill(tasks, after_s)
-            if play.kill is None:
-                assert play.rc == 0, play.output
-                return killed
-            tasks = tasks[tasks.index((play.kill["play"], play.kill["task"])) :]
-            if play.rc == -signal.SIGKILL:
-                killed.append((tasks[0][1].rpartition(" : ")[2], after_s))
-        tasks = tasks[1:]
-    return killed
+    return site.kill_at_each(tasks, MOMENTS)
 
 
 def test_a_first_run_that_is_killed_at_every_task_is_caught_up_with(site: Site, grown: list[tuple[str, float]]) -> None:

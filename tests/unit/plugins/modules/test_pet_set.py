@@ -7,6 +7,7 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.errors impor
     Refused,
     TimedOut,
 )
+from ansible_collections.stateful.petset.plugins.module_utils._core.pet_probe import Mount, Probe
 from ansible_collections.stateful.petset.plugins.module_utils._io.kube import KubeClient
 from ansible_collections.stateful.petset.plugins.module_utils._io.kubeauth import Answer
 from ansible_collections.stateful.petset.plugins.modules import pet_set, pet_set_info
@@ -690,6 +692,96 @@ def test_info_tells_all_of_each_pet(world: World) -> None:
     lines = result["table"].splitlines()
     assert lines[0].split()[:3] == ["ORDINAL", "PET", "STATE"]
     assert len(lines) == 3
+
+
+OPTIONS = ("hard", "proto=tcp", "rw", "vers=4.1")
+
+
+def probing(world: World, monkeypatch: pytest.MonkeyPatch, **wrong: Any) -> None:
+    """What the pets see of each other: all is well, but for what mysql-0 sees."""
+    ips = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in world.cluster.all(kinds.POD)}
+
+    def observe(_client: KubeClient, _namespace: str, pets: list[str], service: str) -> dict[str, Probe]:
+        peers = [f"{pet}.{service}" for pet in pets]
+        probe = Probe(
+            mount=Mount("nfs4", "192.0.2.10:/srv", OPTIONS),
+            dns={peer: (ips[peer.partition(".")[0]],) for peer in peers},
+            ping=dict.fromkeys(peers, "8.4.7"),
+            sql=dict.fromkeys(peers, "ok"),
+        )
+        return {pet: replace(probe, **(wrong if pet == "mysql-0" else {})) for pet in pets}
+
+    monkeypatch.setattr(_pet_set, "observe_probes", observe)
+
+
+def last_columns(result: Mapping[str, Any]) -> list[list[str]]:
+    lines = result["table"].splitlines()
+    assert lines[0].split()[-3:] == ["DNS", "PING", "MOUNTED"]
+    return [line.split()[-3:] for line in lines[1:3]]
+
+
+def test_info_from_within_the_pets_has_the_columns_of_names_servers_and_mounts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.run()
+    probing(world, monkeypatch)
+    result = world.info(probe=True)
+    assert last_columns(result) == [["yes", "yes", "hard,proto=tcp,rw,vers=4.1"]] * 2
+    assert [pet["mount"]["options"] for pet in result["pets"]] == [list(OPTIONS)] * 2
+    assert len(result["table"].splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "columns", "note"),
+    [
+        ({"dns": {}}, ["no", "yes"], "mysql-0: mysql-1.db is unknown to it"),
+        (
+            {"dns": {"mysql-0.db": ("10.0.0.1",), "mysql-1.db": ("10.9.9.9",)}},
+            ["no", "yes"],
+            "mysql-0: mysql-1.db is 10.9.9.9 to it",
+        ),
+        (
+            {"ping": {"mysql-0.db": "8.4.7", "mysql-1.db": "failed"}},
+            ["yes", "no"],
+            "mysql-0: mysql-1.db does not answer",
+        ),
+        (
+            {"sql": {"mysql-0.db": "ok", "mysql-1.db": "ERROR 1045"}},
+            ["yes", "no"],
+            "mysql-0: mysql-1.db does not answer SQL: ERROR 1045",
+        ),
+    ],
+)
+def test_info_says_in_its_columns_which_pet_cannot_be_reached(
+    world: World, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], columns: list[str], note: str
+) -> None:
+    world.run()
+    probing(world, monkeypatch, **wrong)
+    result = world.info(probe=True)
+    assert last_columns(result) == [[*columns, ",".join(OPTIONS)], ["yes", "yes", ",".join(OPTIONS)]]
+    assert note in result["table"].splitlines()[3:]
+
+
+def test_info_says_nothing_in_the_columns_of_a_pet_that_is_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.run()
+    probing(world, monkeypatch)
+    world.cluster.remove(kinds.POD, "mysql-1", "default")
+    result = world.info(probe=True)
+    assert last_columns(result) == [["yes", "yes", ",".join(OPTIONS)], ["-", "-", "-"]]
+    assert "dns_ok" not in result["pets"][1]
+    assert result["pets"][1]["pod_uid"] is None
+
+
+def test_info_says_why_it_could_not_look_from_within(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.run()
+    monkeypatch.setattr(
+        _pet_set,
+        "observe_probes",
+        lambda _client, _namespace, pets, _service: dict.fromkeys(pets, Probe(failure="forbidden")),
+    )
+    result = world.info(probe=True)
+    assert last_columns(result) == [["-", "-", "-"]] * 2
+    assert "mysql-0: nothing could be run in it: forbidden" in result["table"].splitlines()
 
 
 def test_info_says_why_not_and_needs_no_cluster_rights(world: World) -> None:
