@@ -91,17 +91,25 @@ class Site:
         return {word: int(number) for word, number in re.findall(r"(\w+)=(\d+)", recap[0])}
 
 
-@pytest.fixture
-def site(api: Cluster, namespace: str, tmp_path: Path) -> Iterator[Site]:
-    site = Site(api, namespace, tmp_path)
+@contextlib.contextmanager
+def playing_kubelet(api: Cluster, namespace: str) -> Iterator[None]:
+    """Play the kubelet of a namespace; in the end its set and its proxies go, with their pods."""
     kubelet = Kubelet(api, namespace)
     kubelet.start()
-    yield site
-    for path in ("apis/apps/v1", "api/v1"):
-        for plural in ("statefulsets/mysql", "deployments/mysql-haproxy") if "apps" in path else ("pods",):
-            with contextlib.suppress(urllib.error.HTTPError):
-                api.request("DELETE", f"/{path}/namespaces/{namespace}/{plural}")
-    kubelet.stop()
+    try:
+        yield
+    finally:
+        for path in ("apis/apps/v1", "api/v1"):
+            for plural in ("statefulsets/mysql", "deployments/mysql-haproxy") if "apps" in path else ("pods",):
+                with contextlib.suppress(urllib.error.HTTPError):
+                    api.request("DELETE", f"/{path}/namespaces/{namespace}/{plural}")
+        kubelet.stop()
+
+
+@pytest.fixture
+def site(api: Cluster, namespace: str, tmp_path: Path) -> Iterator[Site]:
+    with playing_kubelet(api, namespace):
+        yield Site(api, namespace, tmp_path)
 
 
 def grant_rights(api: Cluster, namespace: str) -> str:

@@ -101,8 +101,8 @@ def cmd_list(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str]) -> int:
-    """Do what the words say."""
+def build_parser() -> argparse.ArgumentParser:
+    """All commands with their help."""
     parser = argparse.ArgumentParser(prog="python -m tests.robustness", description="Stage faults on the lab.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="stage a suite of faults and print the table")
@@ -119,7 +119,12 @@ def main(argv: Sequence[str]) -> int:
     recheck.add_argument("folder", type=Path)
     recheck.set_defaults(handler=cmd_recheck)
     commands.add_parser("list", help="the faults").set_defaults(handler=cmd_list)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the words say."""
+    args = build_parser().parse_args(argv)
     status: int = args.handler(args)
     return status
 
