@@ -28,6 +28,8 @@ ALL_PAGES = tuple(name for name in find_pages("*.md", "[!.]*/README.md", "docs/*
 
 # The inventory for pages that show none, as they speak of a set which is there already.
 USUAL = "all: {vars: {petset_nfs_managed: false, petset_nfs_server: 192.0.2.20}}\n"
+# How a user gets the collection.
+INSTALL = ("ansible-galaxy", "collection", "install", ".")
 
 
 class Kind(Enum):

@@ -23,11 +23,13 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.manifests im
     render_known_pets,
     render_statefulset,
 )
+from packaging.requirements import Requirement
 
 from lab import cli
 from lab.config import LAN, LAN6, PODS
 from tests.examples import (
     ALL_PAGES,
+    INSTALL,
     PAGES,
     ROLES,
     ROOT,
@@ -45,7 +47,7 @@ from tests.examples import (
 from tests.robustness.__main__ import build_parser
 from tests.robustness.scenarios import FAULTS
 from tests.unit.meta.test_collection import MODULES, documentation, spec_of
-from tools.gates import GATES
+from tools.gates import GATES, is_shipped
 
 PLAYBOOKS = {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
 GROUPS = {"nfs_servers", "kube_nodes"}
@@ -231,11 +233,27 @@ def check_kubectl(words: Sequence[str], _page: Page, _monkeypatch: pytest.Monkey
     assert pod["initContainers"][int(found[1])]["name"] == PREPARE_CONTAINER
 
 
+def check_ansible_galaxy(words: Sequence[str], _page: Page, _monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkout is installed as it is (test_examples_run.py)."""
+    assert words == INSTALL
+
+
+def check_pip(words: Sequence[str], _page: Page, _monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of requirements that is in the built collection as well."""
+    assert words[1:3] == ("install", "-r")
+    (name,) = words[3:]
+    assert is_shipped(name)
+    assert (ROOT / name).exists()
+    assert [Requirement(line) for line in (ROOT / name).read_text().splitlines() if not line.startswith("#")]
+
+
 CHECKS: dict[str, Callable[[Sequence[str], Page, pytest.MonkeyPatch], None]] = {
     "ansible": check_ansible,
+    "ansible-galaxy": check_ansible_galaxy,
     "ansible-playbook": check_ansible_playbook,
     "kubectl": check_kubectl,
     "make": check_make,
+    "pip": check_pip,
     "python": check_python,
     "python3": check_python,
     ".venv/bin/python": check_python,
@@ -284,6 +302,8 @@ def test_commands_within_a_sentence_are_taken_as_well(name: str, monkeypatch: py
         "python -m tests.robustness run --suite all",
         "kubectl get pods",
         "helm install mysql",
+        "ansible-galaxy collection install stateful.petset",
+        "pip install -r requirements.txt",
     ],
 )
 def test_a_command_that_is_wrong_is_found(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,6 +373,16 @@ def test_links_lead_to_a_page_and_a_heading(name: str) -> None:
             re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
         }
         assert not anchor or anchor in headings, f"{target}#{anchor}"
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    seen, left = set(), ["README.md"]
+    while left:
+        if (name := left.pop()) not in seen:
+            seen.add(name)
+            targets = re.findall(r"\]\((?!https?:)([^)#]+\.md)", (ROOT / name).read_text())
+            left += [str(((ROOT / name).parent / target).resolve().relative_to(ROOT)) for target in targets]
+    assert set(ALL_PAGES) <= seen
 
 
 @pytest.mark.parametrize("name", ALL_PAGES)

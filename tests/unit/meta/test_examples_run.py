@@ -10,16 +10,29 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.examples import ALL_PAGES, PAGES, ROOT, USUAL, Kind, all_blocks, plays_of, read_page, role_of
+from tests.examples import (
+    ALL_PAGES,
+    INSTALL,
+    PAGES,
+    ROOT,
+    USUAL,
+    Kind,
+    all_blocks,
+    commands_of,
+    plays_of,
+    read_page,
+    role_of,
+)
 from tests.unit.meta.test_collection import MODULES, documentation
 from tests.unit.roles.plays import collections_path
+from tools.gates import SHIPPED
 
 pytestmark = pytest.mark.programs
 
@@ -29,24 +42,28 @@ ONLY_ARGUMENTS = ("--tags", "nothing_has_this_tag")
 CHECKS = {("stateful.petset.petset", None), ("stateful.petset.recovery_check", "check")}
 
 
-def ansible_playbook(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run it there, without a way to any machine or cluster."""
+def run(folder: Path, home: Path, words: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of Ansible in a folder, with nothing of the user's own settings."""
     return subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), *words],
+        [Path(sys.executable).with_name(words[0]), *words[1:]],
         cwd=folder,
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "LC_ALL": "C.UTF-8",
-            "ANSIBLE_COLLECTIONS_PATH": str(collections_path()),
-            "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
-            "ANSIBLE_INVENTORY_UNPARSED_FAILED": "true",
-            "ANSIBLE_LOCALHOST_WARNING": "false",
-            "ANSIBLE_NOCOLOR": "1",
-        },
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8", "ANSIBLE_NOCOLOR": "1", **environment},
         capture_output=True,
         text=True,
         check=False,
+    )
+
+
+def ansible_playbook(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run it there, without a way to any machine or cluster."""
+    return run(
+        folder,
+        folder,
+        ("ansible-playbook", *words),
+        ANSIBLE_COLLECTIONS_PATH=str(collections_path()),
+        ANSIBLE_LOCAL_TEMP=str(folder / "tmp"),
+        ANSIBLE_INVENTORY_UNPARSED_FAILED="true",
+        ANSIBLE_LOCALHOST_WARNING="false",
     )
 
 
@@ -125,21 +142,21 @@ def runs() -> list[Run]:
     return [(*key, tuple(playbooks)) for key, playbooks in found.items()]
 
 
-def check_variables(folder: Path, run: Run, files: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def check_variables(folder: Path, given: Run, files: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run what the playbooks check before they ask anything, with the options of the command."""
-    _page, inventory, options, playbooks = run
+    _page, inventory, options, playbooks = given
     for name, content in {**files, "inventory.yml": inventory}.items():
         (folder / name).write_text(content)
     write_checks(folder)
     return ansible_playbook(folder, *options, *(f"{playbook}.yml" for playbook in playbooks))
 
 
-@pytest.mark.parametrize("run", runs(), ids=lambda run: f"{run[0]} {'+'.join(run[3])}")
-def test_the_playbooks_take_inventory_and_options(tmp_path: Path, run: Run) -> None:
-    done = check_variables(tmp_path, run, dict(read_page(run[0]).files))
+@pytest.mark.parametrize("given", runs(), ids=lambda given: f"{given[0]} {'+'.join(given[3])}")
+def test_the_playbooks_take_inventory_and_options(tmp_path: Path, given: Run) -> None:
+    done = check_variables(tmp_path, given, dict(read_page(given[0]).files))
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
-    assert said.count("Validating arguments against arg spec 'main'") >= len(run[3])
+    assert said.count("Validating arguments against arg spec 'main'") >= len(given[3])
     assert "[WARNING]" not in said
 
 
@@ -154,12 +171,23 @@ def test_the_playbooks_take_inventory_and_options(tmp_path: Path, run: Run) -> N
 def test_variables_that_a_playbook_refuses_are_found(
     tmp_path: Path, playbook: str, variables: dict[str, Any], words: str
 ) -> None:
-    run = ("", USUAL, ("-i", "inventory.yml", "-e", "@given.yml"), (playbook,))
+    given = ("", USUAL, ("-i", "inventory.yml", "-e", "@given.yml"), (playbook,))
     done = check_variables(
-        tmp_path, run, {"given.yml": yaml.safe_dump({"petset_recovery_action": "drill", **variables})}
+        tmp_path, given, {"given.yml": yaml.safe_dump({"petset_recovery_action": "drill", **variables})}
     )
     assert done.returncode != 0
     assert words in done.stdout + done.stderr
+
+
+def test_the_checkout_is_installed_as_the_readme_says(tmp_path: Path) -> None:
+    assert INSTALL in {
+        words for block in all_blocks(Kind.COMMANDS, pages=("README.md",)) for words in commands_of(block)
+    }
+    done = run(ROOT, tmp_path, INSTALL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    installed = tmp_path / ".ansible/collections/ansible_collections/stateful/petset"
+    assert {path.name for path in installed.iterdir()} - {"FILES.json", "MANIFEST.json"} <= SHIPPED
+    assert {path.stem for path in (installed / "plugins/modules").glob("*.py")} >= set(MODULES)
 
 
 def test_no_example_is_left_out() -> None:
