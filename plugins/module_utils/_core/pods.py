@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 Json = Any
@@ -87,6 +87,10 @@ _STORAGE_WORDS: Final = (
     (Trouble.FOLDER_LOCKED, r"Unable to lock \S+,? error: 11\b"),
 )
 
+# With it the pods of a node that is not Ready are let go. Only its key counts, and no controller sets it: a node has it
+# because somebody said that it is off.
+OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
+
 # What each trouble needs; None where time is the answer.
 WAY_OUT: Final[Mapping[Trouble, str]] = {
     Trouble.QUOTA: "raise the quota of the namespace, or ask for less in the resources of the set",
@@ -109,7 +113,9 @@ WAY_OUT: Final[Mapping[Trouble, str]] = {
     " the pod, so that it is mounted anew",
     Trouble.WRONG_OWNER: "set the folder's owner on the server (role nfs_exports)",
     Trouble.OUT_OF_MEMORY: "raise the memory limit of the set",
-    Trouble.NODE: "power the node on; or fence it and set the out-of-service taint once it is surely off",
+    # For those that know the trouble alone; _why_node knows the node, and whether it has the taint.
+    Trouble.NODE: "power the node on; or, only when it is surely off, fence it and set the taint"
+    f" {OUT_OF_SERVICE}=nodeshutdown:NoExecute unless it is there; take the taint off once the node is back",
     Trouble.ROLLOUT_STUCK: "correct what is named and run the playbook site: it replaces pods of an old revision that"
     " are not ready",
     Trouble.EVICTED: "free the resource on the node that the message names",
@@ -180,11 +186,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """A node: ``ready`` is None when it could not be read (no permission)."""
+    """A node: ``ready`` is None when it could not be read (no permission). ``out_of_service``: it has that taint."""
 
     name: str
     ready: bool | None = None
     message: str = ""
+    out_of_service: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,12 +313,12 @@ def parse_event(obj: Mapping[str, Json]) -> Event:
 
 def parse_node(obj: Mapping[str, Json]) -> NodeState:
     """Read whether a node is Ready; "Unknown" (its kubelet is silent) is not ready."""
+    name = str(_map(obj, "metadata").get("name", ""))
+    tainted = any(one.get("key") == OUT_OF_SERVICE for one in _map(obj, "spec").get("taints") or ())
     for one in _map(obj, "status").get("conditions") or ():
         if one.get("type") == "Ready":
-            return NodeState(
-                str(_map(obj, "metadata").get("name", "")), one.get("status") == "True", str(one.get("message") or "")
-            )
-    return NodeState(str(_map(obj, "metadata").get("name", "")), None)
+            return NodeState(name, one.get("status") == "True", str(one.get("message") or ""), tainted)
+    return NodeState(name, None, out_of_service=tainted)
 
 
 # --- why a pet is not ready ------------------------------------------------------------------------------------------
@@ -386,7 +393,9 @@ def decide_why_not_ready(pod: Pod, evidence: Evidence) -> WhyNot:
     if not pod.node:
         return _why_unscheduled(pod, evidence)
     if evidence.node is not None and evidence.node.ready is False:
-        return _why(Trouble.NODE, f"node {pod.node} is not Ready ({_shorten(evidence.node.message) or 'silent'})")
+        return _why_node(
+            pod, evidence.node, f"node {pod.node} is not Ready ({_shorten(evidence.node.message) or 'silent'})"
+        )
     for container in pod.containers:
         why = _why_container(container, evidence)
         if why is not None:
@@ -396,8 +405,37 @@ def decide_why_not_ready(pod: Pod, evidence: Evidence) -> WhyNot:
 
 def _why_deleting(pod: Pod, node: NodeState | None) -> WhyNot:
     if node is not None and node.ready is False:
-        return _why(Trouble.NODE, f"waiting for node {pod.node}, pet {pod.name} not replaced: the node is not Ready")
-    return WhyNot(Trouble.TERMINATING, f"the old pod is shutting down on node {pod.node or '(none)'}")
+        return _why_node(pod, node, f"waiting for node {pod.node}, pet {pod.name} not replaced: the node is not Ready")
+    seen = f"the old pod is shutting down on node {pod.node or '(none)'}"
+    if node is not None and node.ready and node.out_of_service:
+        return WhyNot(
+            Trouble.TERMINATING,
+            f"{seen}, which runs and has the taint {OUT_OF_SERVICE} all the same, so that it keeps no pod",
+            _untaint(node.name),
+        )
+    return WhyNot(Trouble.TERMINATING, seen)
+
+
+def _why_node(pod: Pod, node: NodeState, seen: str) -> WhyNot:
+    """Whether the node is off, or only cannot be heard, nothing here can know: that is for a person to say."""
+    if node.out_of_service:
+        return WhyNot(
+            Trouble.NODE,
+            f"{seen}; it has the taint {OUT_OF_SERVICE} already, by which {pod.name} is let go and starts on"
+            " another node",
+            f"once the node is back, {_untaint(node.name)}",
+        )
+    return WhyNot(
+        Trouble.NODE,
+        seen,
+        f"power the node on; or, only when it is surely off (one that still runs would write to the same folder), fence"
+        f" it and run: kubectl taint node {node.name} {OUT_OF_SERVICE}=nodeshutdown:NoExecute; once it is back,"
+        f" {_untaint(node.name)}",
+    )
+
+
+def _untaint(node: str) -> str:
+    return f"take the taint off: kubectl taint node {node} {OUT_OF_SERVICE}-"
 
 
 def _why_unscheduled(pod: Pod, evidence: Evidence) -> WhyNot:
@@ -407,7 +445,13 @@ def _why_unscheduled(pod: Pod, evidence: Evidence) -> WhyNot:
     if re.search(r'persistentvolumeclaim "?[^" ]*"? not found|unbound immediate', text):
         return _why(Trouble.CLAIM, _shorten(text))
     if text:
-        return _why(Trouble.SCHEDULING, f"no node takes it: {_shorten(text)}")
+        why = _why(Trouble.SCHEDULING, f"no node takes it: {_shorten(text)}")
+        if OUT_OF_SERVICE in text:
+            way_out = (
+                f"{why.way_out}; of a node that is back take the taint off: kubectl taint node NODE {OUT_OF_SERVICE}-"
+            )
+            return replace(why, way_out=way_out)
+        return why
     return WhyNot(Trouble.STARTING, "waiting for the scheduler")
 
 

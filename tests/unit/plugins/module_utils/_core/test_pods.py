@@ -235,11 +235,50 @@ def test_why_a_pod_is_not_ready(changes: dict[str, Any], evidence: Evidence, tro
     assert words in why.describe()
 
 
-def test_rp_sts_06_a_pet_on_a_dead_node_is_waited_for_by_name() -> None:
-    pod = pod_with(name="mysql-1", node="n2", deleting=True)
-    why = decide_why_not_ready(pod, Evidence(node=NodeState("n2", False)))
-    assert "waiting for node n2, pet mysql-1 not replaced" in why.describe()
-    assert "out-of-service taint once it is surely off" in why.describe()
+TAINT = "node.kubernetes.io/out-of-service"
+
+
+def silent_node(*taints: dict[str, str]) -> NodeState:
+    ready = {"type": "Ready", "status": "Unknown"}
+    return parse_node({"metadata": {"name": "n2"}, "spec": {"taints": taints}, "status": {"conditions": [ready]}})
+
+
+# As a node that is off has them by itself.
+OWN_TAINTS = ({"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"},)
+
+
+@pytest.mark.parametrize("state", [{"deleting": True}, {"phase": "Unknown"}, {"phase": "Running"}])
+def test_rp_sts_06_a_pet_on_a_dead_node_is_waited_for_by_name_with_the_way_out(state: dict[str, Any]) -> None:
+    why = decide_why_not_ready(pod_with(name="mysql-1", node="n2", **state), Evidence(node=silent_node(*OWN_TAINTS)))
+    assert why.trouble is Trouble.NODE
+    assert ("waiting for node n2, pet mysql-1 not replaced" in why.seen) is ("deleting" in state)
+    # The taint only of a node that is off, and it comes off again: nothing else may be placed there.
+    assert "power the node on; or, only when it is surely off" in why.way_out
+    assert f"kubectl taint node n2 {TAINT}=nodeshutdown:NoExecute; once it is back" in why.way_out
+    assert why.way_out.endswith(f"take the taint off: kubectl taint node n2 {TAINT}-")
+
+
+@pytest.mark.parametrize("effect", ["NoExecute", "NoSchedule"])
+@pytest.mark.parametrize("state", [{"deleting": True}, {"phase": "Unknown"}])
+def test_rp_sts_06_a_node_that_is_said_to_be_off_is_not_to_be_tainted_again(state: dict[str, Any], effect: str) -> None:
+    node = silent_node(*OWN_TAINTS, {"key": TAINT, "value": "nodeshutdown", "effect": effect})
+    why = decide_why_not_ready(pod_with(name="mysql-1", node="n2", **state), Evidence(node=node))
+    assert why.trouble is Trouble.NODE
+    assert f"it has the taint {TAINT} already, by which mysql-1 is let go" in why.seen
+    assert "=nodeshutdown" not in why.describe()
+    assert "power the node on" not in why.describe()
+    assert why.way_out == f"once the node is back, take the taint off: kubectl taint node n2 {TAINT}-"
+
+
+def test_a_taint_that_was_left_on_a_node_that_is_back_is_named() -> None:
+    node = NodeState("n1", True, out_of_service=True)
+    why = decide_why_not_ready(pod_with(deleting=True), Evidence(node=node))
+    assert why.trouble is Trouble.TERMINATING
+    assert why.way_out == f"take the taint off: kubectl taint node n1 {TAINT}-"
+    text = f"0/1 nodes are available: 1 node(s) had untolerated taint {{{TAINT}: nodeshutdown}}."
+    why = decide_why_not_ready(pod_with(node="", unscheduled=text), Evidence())
+    assert why.trouble is Trouble.SCHEDULING
+    assert f"kubectl taint node NODE {TAINT}-" in why.way_out
 
 
 def test_the_newest_mount_error_counts() -> None:
