@@ -18,6 +18,7 @@ from typing import Any, Final
 from .names import claim_name, pet_name
 from .pods import WAY_OUT, Trouble, find_storage_trouble
 from .report import Check, Report
+from .volumes import canonical_export
 
 
 class Verdict(enum.Enum):
@@ -201,7 +202,8 @@ def _mount(pet: Mapping[str, Any]) -> Finding:
     if "ro" in options:
         wrong.append(("read_only", "it is mounted read-only"))
     if str(mount["type"]).startswith("nfs"):
-        if export and str(mount["source"]).rstrip("/") != str(export).rstrip("/"):
+        # The kernel writes server and path in its own spelling, a volume that was made by hand in another.
+        if export and canonical_export(str(mount["source"])) != canonical_export(str(export)):
             wrong.append(("wrong_export", f"{mount['source']} is mounted, the volume is {export}"))
         wrong += _nfs_options(options)
     elif export:
@@ -331,11 +333,15 @@ def _answers(pet: Mapping[str, Any]) -> Finding:
 def _shared(pets: Sequence[Mapping[str, Any]]) -> list[Finding]:
     """What belongs to one pet only and was found at two."""
     found = []
-    for key, word in (("server_uuid", "same_server_uuid"), ("volume", "same_volume"), ("export", "same_export")):
+    for key, word, canonical in (
+        ("server_uuid", "same_server_uuid", str.lower),
+        ("volume", "same_volume", str.lower),
+        ("export", "same_export", canonical_export),
+    ):
         owners: dict[str, list[str]] = defaultdict(list)
         for pet in pets:
             if pet.get(key):
-                owners[str(pet[key]).lower()].append(str(pet["name"]))
+                owners[canonical(str(pet[key]))].append(str(pet["name"]))
         for value, names in sorted(owners.items()):
             if len(names) > 1:
                 found.append(

@@ -178,6 +178,16 @@ def canonical_path(value: str) -> str:
     return "/" + "/".join(part for part in value.split("/") if part)
 
 
+def canonical_export(value: str) -> str:
+    """One spelling for each ``server:/path``, for comparing; text of another form stays as it is. Never raises.
+
+    >>> canonical_export("NFS.example.com.:/srv//A/"), canonical_export("[FD00:0::1]:/srv")
+    ('nfs.example.com:/srv/A', '[fd00::1]:/srv')
+    """
+    server, colon, path = value.partition(":/")
+    return str(NfsSource(canonical_server(server), canonical_path(path))) if server and colon else value
+
+
 def parse_mount_options(variable: str, options: Sequence[object] | None) -> tuple[str, ...]:
     """Mount options of the volumes; the default when None.
 

@@ -248,30 +248,56 @@ def _check_directories(wanted: VolumeSet, snapshot: Snapshot, found: Findings) -
     for other, pet in server_clashes(wanted.pets):
         if pet.source is None or other.source is None:
             continue
-        mine = snapshot.addresses.get(pet.source.server, frozenset())
-        theirs = snapshot.addresses.get(other.source.server, frozenset())
-        if mine & theirs:
+        if _is_one_server(pet.source.server, other.source.server, snapshot):
             found.refuse(
                 f"path of {pet.name}",
                 f"{pet.source} and {other.source} of {other.name} are the same server, so both would share files",
                 "give each pet a directory of its own",
             )
-    own = {pet.volume for pet in wanted.pets}
-    for volume in (snapshot.volumes or {}).values():
-        if volume.name in own or volume.source is None:
+    for pet, volume in foreign_clashes(wanted, snapshot):
+        if pet.source is None or volume.source is None:
             continue
-        for pet in wanted.pets:
-            if pet.source is None or pet.source.server != volume.source.server:
-                continue
-            if pet.source.path == volume.source.path:
-                claimed = f", reserved for {volume.claim_ref}" if volume.claim_ref else ""
-                found.refuse(
-                    f"path of {pet.name}",
-                    f"{pet.source} belongs to PersistentVolume {volume.name} already{claimed}",
-                    f"give {pet.name} a directory of its own, or name that volume in pets[{pet.ordinal}].volume",
-                )
-            elif overlap(pet.source.path, volume.source.path):
-                found.warnings.append(f"{pet.source} of {pet.name} and PersistentVolume {volume.name} share files")
+        if not _is_one_server(pet.source.server, volume.source.server, snapshot):
+            continue
+        there = "" if pet.source.server == volume.source.server else f" as {volume.source}"
+        if pet.source.path == volume.source.path:
+            claimed = f", reserved for {volume.claim_ref}" if volume.claim_ref else ""
+            found.refuse(
+                f"path of {pet.name}",
+                f"{pet.source} belongs to PersistentVolume {volume.name} already{there}{claimed}",
+                f"give {pet.name} a directory of its own, or name that volume in pets[{pet.ordinal}].volume",
+            )
+        else:
+            found.warnings.append(f"{pet.source} of {pet.name} and PersistentVolume {volume.name}{there} share files")
+
+
+def foreign_clashes(wanted: VolumeSet, snapshot: Snapshot) -> tuple[tuple[Pet, LiveVolume], ...]:
+    """Pets, each with a volume that is no pet's of the set and has an overlapping path, perhaps on the same server."""
+    own = {pet.volume for pet in wanted.pets}
+    return tuple(
+        (pet, volume)
+        for volume in (snapshot.volumes or {}).values()
+        if volume.name not in own and volume.source is not None
+        for pet in wanted.pets
+        if pet.source is not None and overlap(pet.source.path, volume.source.path)
+    )
+
+
+def servers_in_doubt(wanted: VolumeSet, snapshot: Snapshot) -> frozenset[str]:
+    """Servers with different names and overlapping paths: whether they are one, their addresses have to tell."""
+    pairs = [(pet.source, other.source) for pet, other in server_clashes(wanted.pets)]
+    pairs += [(pet.source, volume.source) for pet, volume in foreign_clashes(wanted, snapshot)]
+    return frozenset(
+        source.server
+        for one, other in pairs
+        if one is not None and other is not None and one.server != other.server
+        for source in (one, other)
+    )
+
+
+def _is_one_server(one: str, other: str, snapshot: Snapshot) -> bool:
+    addresses = [snapshot.addresses.get(server, frozenset()) for server in (one, other)]
+    return one == other or bool(addresses[0] & addresses[1])
 
 
 def _terminating(kind: str, name: str, check_mode: bool, found: Findings) -> None:

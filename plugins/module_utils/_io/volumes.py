@@ -26,7 +26,7 @@ from .._core.kinds import (
     STORAGE_CLASS,
 )
 from .._core.steps import Plan, Step, Verb, diff_of
-from .._core.volumes import VolumeSet, server_clashes, volume_manifest
+from .._core.volumes import VolumeSet, volume_manifest
 from .._core.volumes_live import (
     LiveClaim,
     LiveVolume,
@@ -37,7 +37,14 @@ from .._core.volumes_live import (
     parse_volume,
     users_of_claims,
 )
-from .._core.volumes_plan import NO_PROVISIONER, driver_of, needs_class, needs_namespace, plan_present
+from .._core.volumes_plan import (
+    NO_PROVISIONER,
+    driver_of,
+    needs_class,
+    needs_namespace,
+    plan_present,
+    servers_in_doubt,
+)
 from .._core.volumes_removal import is_anything_left, plan_absent, without_set
 from .._core.volumes_report import (
     ClaimReport,
@@ -84,9 +91,9 @@ def observe(client: KubeClient, wanted: VolumeSet, *, resolve: Resolve = resolve
     """What matters for ``present``. Forbidden: the claims, or for NFS the volumes, may not be read at all."""
     snapshot = Snapshot(claims=_claims(client, wanted))
     if wanted.is_static:
-        servers = {pet.source.server for pair in server_clashes(wanted.pets) for pet in pair if pet.source is not None}
-        addresses = {server: resolve(server) for server in servers}
-        snapshot = replace(snapshot, volumes=_volumes(client, wanted), addresses=addresses)
+        snapshot = replace(snapshot, volumes=_volumes(client, wanted))
+        addresses = {server: resolve(server) for server in servers_in_doubt(wanted, snapshot)}
+        snapshot = replace(snapshot, addresses=addresses)
     elif needs_class(wanted, snapshot):
         snapshot = _with_class(client, wanted, snapshot)
     if needs_namespace(wanted, snapshot):

@@ -186,6 +186,26 @@ def test_a_volume_of_a_storage_class_has_no_nfs_options() -> None:
     assert diagnose("mysql", [pet(0, **block), pet(1, **block)], UUIDS).healthy
 
 
+@pytest.mark.parametrize(
+    ("export", "source"),
+    [
+        ("NFS.Example.com.:/srv/1", "nfs.example.com:/srv/1"),
+        ("192.0.2.10:/srv//1/", "192.0.2.10:/srv/1"),
+        ("[FD00:0::1]:/srv/1", "[fd00::1]:/srv/1"),
+    ],
+)
+def test_the_kernels_spelling_of_an_export_is_no_other_export(export: str, source: str) -> None:
+    diagnosis = look(export=export, **mounted(source=source))
+    assert diagnosis.healthy
+    both = diagnose("mysql", [pet(0, export=source, **mounted(source=source)), pet(1, export=export)], UUIDS)
+    assert "same_export" in {one.trouble for one in not_right(both)}
+
+
+def test_paths_that_differ_in_case_are_two_exports() -> None:
+    pets = [pet(n, export=f"h:/srv/{p}", **mounted(source=f"h:/srv/{p}")) for n, p in enumerate(("a", "A"))]
+    assert diagnose("mysql", pets, UUIDS).healthy
+
+
 def test_a_local_disk_in_place_of_the_export_is_wrong() -> None:
     (found,) = not_right(look(mount={"type": "ext4", "source": "/dev/sda", "options": ["rw"]}))
     assert found.trouble == "wrong_export"

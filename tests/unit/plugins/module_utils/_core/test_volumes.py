@@ -267,3 +267,17 @@ def test_paths_that_are_taken_are_their_own_canonical_form(parts: list[str]) -> 
 def test_every_ipv6_address_has_one_spelling(address: Any) -> None:
     forms = {str(address), address.exploded, f"[{address}]", address.exploded.upper()}
     assert {volumes.parse_server("x", form)[0] for form in forms} == {str(address)}
+
+
+@given(st.ip_addresses(v=6), st.sampled_from(["/srv/A", "/srv//A/", "//srv/A"]))
+def test_rp_vol_09_every_spelling_of_an_export_is_one(address: Any, path: str) -> None:
+    plain = f"[{address}]:/srv/A"
+    for form in (str(address), address.exploded, f"[{address.exploded.upper()}]"):
+        assert volumes.canonical_export(f"{form}:{path}") == plain
+    assert volumes.canonical_export(f"NFS.Example.com.:{path}") == "nfs.example.com:/srv/A"
+    assert volumes.canonical_export(plain) == plain
+
+
+@pytest.mark.parametrize("text", ["", "/dev/sdb", ":/srv", "nfs", "tmpfs", "fd00::1"])
+def test_what_is_no_export_stays_as_it_is(text: str) -> None:
+    assert volumes.canonical_export(text) == text

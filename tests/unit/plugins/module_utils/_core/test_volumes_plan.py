@@ -26,6 +26,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_plan
     NO_PROVISIONER,
     driver_of,
     plan_present,
+    servers_in_doubt,
 )
 from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_removal import plan_absent, without_set
 from ansible_collections.stateful.petset.plugins.module_utils._core.volumes_report import find_others_in
@@ -300,3 +301,67 @@ def test_a_class_that_makes_no_volumes_is_taken_when_each_claim_can_have_one(
     else:
         assert possible
         assert [step.ref.kind for step in plan.steps] == [PERSISTENT_VOLUME_CLAIM] * len(claims)
+
+
+@st.composite
+def spellings(draw: st.DrawFn) -> tuple[str, str]:
+    """A server as the options have it, and the same one as a volume may have it."""
+    if draw(st.booleans()):
+        address = draw(st.ip_addresses(v=6))
+        forms = [str(address), address.exploded, address.exploded.upper(), f"[{address}]", f"[{address.exploded}]"]
+    else:
+        name = draw(st.from_regex(r"[a-z][a-z0-9]{0,8}(\.[a-z][a-z0-9]{0,8}){0,2}", fullmatch=True))
+        forms = [name, name.upper(), name.capitalize(), f"{name}.", f"{name.upper()}."]
+    return draw(st.sampled_from(forms)), draw(st.sampled_from(forms))
+
+
+def volume_on(wanted: volumes.VolumeSet, server: str) -> Snapshot:
+    world: dict[str, Any] = {"volumes": {}, "claims": {}}
+    for pet in wanted.pets:
+        raw = volumes.volume_manifest(wanted, pet)
+        raw["spec"]["nfs"]["server"] = server
+        raw["metadata"]["resourceVersion"] = "7"
+        world["volumes"][pet.volume] = raw
+    return snapshot(world)
+
+
+def wanted_on(server: str) -> volumes.VolumeSet:
+    return volumes.parse_volume_set(params(nfs={"server": server, "path": "/srv/{ordinal}"}))
+
+
+@given(spellings())
+def test_rp_vol_09_another_spelling_of_the_server_is_no_difference(pair: tuple[str, str]) -> None:
+    wanted = wanted_on(pair[0])
+    plan = plan_present(wanted, volume_on(wanted, pair[1]))
+    assert [step for step in plan.steps if step.ref.kind is PERSISTENT_VOLUME] == []
+
+
+@given(spellings(), spellings())
+def test_rp_vol_09_another_server_is_a_difference_that_is_refused_with_the_way_out(
+    one: tuple[str, str], other: tuple[str, str]
+) -> None:
+    if volumes.canonical_server(one[0]) == volumes.canonical_server(other[0]):
+        return
+    wanted = wanted_on(one[0])
+    with pytest.raises(Refused, match="where a volume points to cannot be changed") as refusal:
+        plan_present(wanted, volume_on(wanted, other[1]))
+    assert "to keep them, set server and path back" in str(refusal.value)
+
+
+@given(spellings(), st.booleans())
+def test_rp_vol_09_the_volume_of_another_is_known_by_every_name_of_its_server(
+    pair: tuple[str, str], by_address: bool
+) -> None:
+    wanted = wanted_on(pair[0])
+    raw = volumes.volume_manifest(wanted, wanted.pets[0])
+    raw["metadata"]["name"] = "theirs"
+    raw["spec"]["nfs"]["server"] = "192.0.2.7" if by_address else pair[1]
+    seen = snapshot({"volumes": {"theirs": raw}, "claims": {}})
+    server = volumes.canonical_server(pair[0])
+    assert servers_in_doubt(wanted, seen) == ({server, "192.0.2.7"} if by_address else set())
+    address = frozenset({"192.0.2.7"})
+    same = replace(seen, addresses={server: address, "192.0.2.7": address} if by_address else {})
+    with pytest.raises(Refused, match="belongs to PersistentVolume theirs already"):
+        plan_present(wanted, same)
+    if by_address:
+        assert plan_present(wanted, seen).warnings == ()

@@ -299,6 +299,22 @@ def test_rp_vol_09_a_directory_that_is_somebody_elses_volume(cluster: FakeCluste
     present(cluster, pets=[{"ordinal": 0, "volume": "theirs"}])
 
 
+@pytest.mark.parametrize("path", ["/srv/default/mysql/0", "/srv/default/mysql"])
+def test_rp_vol_09_somebody_elses_volume_by_another_name_of_the_server(cluster: FakeCluster, path: str) -> None:
+    """Two servers of one name and one of another: only the names were compared."""
+    made = by_hand(cluster, PV, nfs={"server": "nfs2", "path": path}, claimRef=None)
+    cluster._objects[("persistentvolumes", None, "theirs")] = cluster._objects.pop(
+        ("persistentvolumes", None, made["metadata"]["name"])
+    )
+    cluster._objects[("persistentvolumes", None, "theirs")]["metadata"]["name"] = "theirs"
+    if path.endswith("/0"):
+        text = refused(cluster)
+        assert "nfs.example.com:/srv/default/mysql/0 belongs to PersistentVolume theirs already as nfs2:/srv" in text
+        return
+    result, _client = present(cluster)
+    assert any("theirs as nfs2:/srv/default/mysql share files" in one for one in result["warnings"])
+
+
 def test_a_volume_of_a_parent_directory_is_warned_about(cluster: FakeCluster) -> None:
     by_hand(cluster, PV, nfs={"server": "nfs.example.com", "path": "/srv"}, claimRef=None)
     cluster._objects[("persistentvolumes", None, "backup")] = cluster._objects.pop(
