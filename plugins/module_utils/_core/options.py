@@ -17,6 +17,8 @@ from .quantity import parse_capacity, parse_quantity
 Options = Mapping[str, Any]
 
 IMAGE: Final = re.compile(r"[a-zA-Z0-9][^\s]*")
+# What Ansible has made of a number, true, false or nothing by the time that it is an option.
+_NO_IMAGE: Final = re.compile(r"[0-9.]+|True|False|None")
 
 
 def texts(variable: str, values: Mapping[Any, Any] | None) -> dict[str, str]:
@@ -46,7 +48,10 @@ def in_range(variable: str, value: Any, low: int, high: int) -> int:
 
 
 def parse_image(variable: str, image: Any) -> str:
-    """An image's name. InvalidInput: no text, or blanks in it."""
+    """An image's name. InvalidInput: no text, blanks in it, or a version alone."""
+    if isinstance(image, str) and _NO_IMAGE.fullmatch(image):
+        reason = "a version alone is no image, and YAML turns 9.10 into 9.1"
+        raise InvalidInput(variable, image, reason, "a name as in registry/repository:tag, quoted")
     if not isinstance(image, str) or not IMAGE.fullmatch(image):
         raise InvalidInput(variable, image, "not an image", "a name as in registry/repository:tag, quoted")
     return image

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from collections.abc import Callable
@@ -62,7 +63,52 @@ INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"petset_set": "my.sql", "petset_namespace": "a.b"},
         ['petset_set: "my.sql"', "at most 52 characters", 'petset_namespace: "a.b"', "at most 63 characters"],
     ),
-    "number-as-name": ({"petset_namespace": False}, ["petset_namespace: false"]),
+    "number-as-name": ({"petset_namespace": False}, ["petset_namespace: false: no text", "in quotes"]),
+    # Cases rp-ans-12 and rp-ans-02: what YAML makes of 9.10, 0123, on, and nothing at all.
+    "no-texts": (
+        {
+            "petset_image": 9.1,
+            "petset_agent_image": 9,
+            "petset_capacity": 8,
+            "petset_memory": 1073741824,
+            "petset_cpu": 0.5,
+            "petset_set": 83,
+            "petset_namespace": True,
+            "petset_storage_class": datetime.date(2026, 11, 29),
+            "petset_nfs_clients": ["192.0.2.1", 10],
+            "petset_mount_options": [None],
+        },
+        [
+            "petset_image: 9.1: no text, YAML has read it as a number and may have changed it. Allowed: ",
+            "petset_agent_image: 9: no text, YAML has read it as a number",
+            "petset_capacity: 8: no text",
+            "petset_memory: 1073741824: no text",
+            "petset_cpu: 0.5: no text",
+            "petset_set: 83: no text",
+            "petset_namespace: true: no text, YAML has read it as true or false",
+            'petset_storage_class: "2026-11-29',
+            "petset_nfs_clients: 10: no text",
+            "petset_mount_options: null: nothing is given",
+        ],
+    ),
+    "texts-in-quotes": (
+        {
+            "petset_set": "123",
+            "petset_namespace": "0123",
+            "petset_cpu": 2,
+            "petset_nfs_clients": "192.0.2.1,192.0.2.2",
+            "petset_mount_options": "hard,vers=4.1",
+            "petset_passwords": {"root": "0123", "agent": None},
+            "petset_app": {"user": "a", "password": "0"},
+        },
+        [],
+    ),
+    "processors-on": ({"petset_cpu": True}, ["petset_cpu: true: no text"]),
+    "passwords": (
+        {"petset_passwords": {"root": 83, "admin": "x", "agent": None}, "petset_app": {"user": "a", "password": False}},
+        ["petset_passwords.root, petset_app.password: no text", "(0123 is 83)", "in quotes"],
+    ),
+    "password-zero": ({"petset_app": {"user": "a", "password": 0}}, ["petset_app.password: no text"]),
     "no-pets": ({"petset_replicas": 0}, ["petset_replicas: 0", "from 1 to 1000"]),
     "fewer": ({"petset_replicas": "-1"}, ["petset_replicas: -1", "from 1 to 1000"]),
     "many": ({"petset_replicas": 1001}, ["petset_replicas: 1001", "from 1 to 1000"]),
@@ -112,6 +158,14 @@ IDLE: dict[str, tuple[dict[str, Any], int]] = {
     "idle-capitals": ({"Loose-Wait_Timeout": 100000}, 100000),
     "idle-others": ({"lock_wait_timeout": 100000, "innodb_lock_wait_timeout": 100000, "wait_timeouts": 1}, 28800),
 }
+# Each variable with nothing at all (case rp-ans-02): null, ~, or a name without a value. That of petset_kubeconfig is
+# handed on as an empty one everywhere. The argument spec tells all of its types at once.
+DEFAULTS = yaml.safe_load((ROOT / "roles/petset/defaults/main.yml").read_text())
+TEXTS = yaml.safe_load((ROOT / "roles/petset/vars/main.yml").read_text())["__petset_texts"]
+OTHERS = [name for name in DEFAULTS if name not in (*TEXTS, "petset_kubeconfig")]
+INPUT["null-texts"] = (dict.fromkeys(TEXTS), TEXTS)
+INPUT["null-others"] = (dict.fromkeys(OTHERS), OTHERS)
+INPUT["null-kubeconfig"] = ({"petset_kubeconfig": None}, [])
 PLAY = """
 - hosts: all
   gather_facts: false
@@ -167,6 +221,15 @@ def test_input(said: dict[str, str], name: str) -> None:
     assert bool(said[name].strip()) is bool(words), said[name]
     for word in words:
         assert word in said[name]
+
+
+def test_every_variable_that_is_free_text_has_to_be_text() -> None:
+    spec = yaml.safe_load((ROOT / "roles/petset/meta/argument_specs.yml").read_text())["argument_specs"]["main"][
+        "options"
+    ]
+    free = {name for name, option in spec.items() if option["type"] == "str" and "choices" not in option}
+    # true, false or auto.
+    assert free - {"petset_status_compare"} == set(TEXTS)
 
 
 def is_good(parse: Callable[[str, str], object], word: str) -> bool:

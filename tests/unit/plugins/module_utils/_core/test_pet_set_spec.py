@@ -77,6 +77,19 @@ def test_the_defaults_are_those_of_the_story() -> None:
     assert (spec.secret, spec.tls_secret, spec.config_map) == ("mysql-secret", "mysql-tls", "mysql-boot")
 
 
+@pytest.mark.parametrize("image", ["9.1", "9", "8.4.10", "True", "None", "", 9.1, None, "my image"])
+def test_rp_ans_12_a_version_alone_is_no_image(image: Any) -> None:
+    """YAML turns 9.10 into 9.1, and Ansible that into text: only the pull failed, when pets were rolled already."""
+    with pytest.raises(InvalidInput, match="quoted") as problem:
+        parsed(image=image)
+    assert problem.value.subject == "image"
+
+
+@pytest.mark.parametrize("image", ["mysql:9.10", "mysql", "127.0.0.1:5000/9.1", "r.example/9", "8x", "a@sha256:0"])
+def test_images_that_are_taken(image: str) -> None:
+    assert parsed(image=image).image == image
+
+
 @pytest.mark.parametrize("case", inputs_of("rp-sts-03"), ids=lambda one: str(one["name_length"]))
 def test_rp_sts_03_length_of_the_name(case: dict[str, Any]) -> None:
     name = "m" * case["name_length"]
