@@ -34,6 +34,7 @@ class ActionModule(ActionBase):
         return {{"changed": False, **answers.get({name!r} + looks, answers.get({name!r}, {{}}))}}
 """
 ANSWERS: dict[str, Any] = {
+    "pet_volume": {"changed": False, "pets": [], "others": []},
     "pet_volume_info": {"pets": [], "volumes": []},
     "nfs_export_info": {"exports": [{"path": "/srv/1"}, {"path": "/srv/2"}]},
     "pet_set": {"changed": True, "ready": True, "kept": []},
@@ -197,6 +198,82 @@ def test_rp_nfs_09_a_set_that_runs_refuses_the_lower_count_itself(playbooks: Pla
     done = playbooks.run("site", answers=answers, petset_proxy=False)
     assert "a lower count is never applied" in done.stdout
     assert "would not be counted" not in done.stdout
+
+
+THIRD = {"name": "default-mysql-2", "claim": "default/db-mysql-2", "phase": "Bound", "server": "192.0.2.1"}
+EXPORTED = {"exports": [{"path": f"/srv/petset/default/mysql/{ordinal}"} for ordinal in range(3)]}
+
+
+def _limited(
+    playbooks: Playbooks, *options: str, volumes: dict[str, Any] | None = None, **variables: Any
+) -> subprocess.CompletedProcess[str]:
+    """A run of site that begins at the NFS server, which exports the directories of three pets."""
+    answers = {"nfs_export_info": EXPORTED, "pet_volume_info": volumes or {"pets": [], "volumes": []}}
+    return playbooks.run("site", *(options or ("--limit", "nfs_servers")), answers=answers, **variables)
+
+
+@pytest.mark.parametrize(
+    ("options", "variables"),
+    [
+        (("--limit", "nfs_servers"), {}),
+        (("--limit", "nfs_servers", "--check"), {}),
+        (("--start-at-task", "Check what was not checked yet"), {}),
+        # The directories of all three are others by now.
+        (("--limit", "nfs_servers"), {"petset_replicas": 3, "petset_nfs_path": "/data/{ordinal}"}),
+    ],
+)
+def test_rp_nfs_09_a_run_of_the_nfs_server_alone_keeps_the_export_of_a_volume(
+    playbooks: Playbooks, options: tuple[str, ...], variables: dict[str, Any]
+) -> None:
+    """site --limit nfs_servers skipped the look at the volumes, and withdrew the export of one that was there."""
+    volume = {**THIRD, "path": "/srv/petset/default/mysql/2"}
+    done = _limited(playbooks, *options, volumes={"pets": [], "volumes": [volume]}, **variables)
+    assert done.returncode != 0
+    words = (
+        "volume default-mysql-2 Bound of default/db-mysql-2 (192.0.2.1:/srv/petset/default/mysql/2) would be withdrawn"
+    )
+    assert words in done.stdout
+    assert playbooks.told in (["nfs_export_info", "pet_volume_info"], ["nfs_export_info look", "pet_volume_info look"])
+    asked = [f"/srv/petset/default/mysql/{ordinal}" for ordinal in ((0, 1, 2) if variables else (2,))]
+    assert playbooks.calls[1]["directories"] == asked
+
+
+def test_rp_nfs_09_a_run_of_the_nfs_server_alone_that_cannot_ask_withdraws_nothing(playbooks: Playbooks) -> None:
+    done = _limited(playbooks, volumes={"failed": True, "msg": "no answer from https://192.0.2.9:6443"})
+    assert done.returncode != 0
+    assert "no answer from https://192.0.2.9:6443" in done.stdout
+    assert playbooks.told == ["nfs_export_info", "pet_volume_info"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "looks"),
+    [
+        ({}, ["nfs_export_info", "pet_volume_info"]),
+        ({"petset_replicas": 3}, ["nfs_export_info"]),
+        ({"petset_replicas": 3, "petset_nfs_path": "/srv//petset/{namespace}/{set}/{ordinal}/"}, ["nfs_export_info"]),
+        ({"nfs_exports_extra": [{"path": "/srv/petset/default/mysql/2", "clients": []}]}, ["nfs_export_info"]),
+    ],
+)
+def test_a_run_of_the_nfs_server_alone_exports_when_no_volume_is_hurt(
+    playbooks: Playbooks, variables: dict[str, Any], looks: list[str]
+) -> None:
+    """The cluster is asked only where something would be withdrawn."""
+    _limited(playbooks, **variables)
+    # What is done there is the matter of the role nfs_exports, which has its own look first.
+    assert playbooks.told[: len(looks) + 1] == [*looks, "nfs_export_info"]
+
+
+def test_a_run_of_the_nfs_server_alone_has_its_variables_checked(playbooks: Playbooks) -> None:
+    done = _limited(playbooks, petset_replicas=0)
+    assert done.returncode != 0
+    assert "petset_replicas: 0: no number of pets" in done.stdout
+    assert playbooks.told == []
+
+
+def test_a_whole_run_looks_once(playbooks: Playbooks) -> None:
+    done = _site(playbooks, [])
+    assert "pet_volume_info" not in playbooks.told
+    assert playbooks.told.count("nfs_export_info") == 1, done.stdout
 
 
 def test_teardown_looks_first_and_takes_the_objects_of_the_named_pets(playbooks: Playbooks) -> None:
