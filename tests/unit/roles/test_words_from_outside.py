@@ -23,10 +23,8 @@ ADDRESSES = """
   gather_facts: false
   tasks:
     - ansible.builtin.debug:
-        msg: "{{ clients | to_json }}"
-      vars:
-        petset_nfs_clients: []
-        clients: EXPRESSION
+        msg: "{{ nfs_exports_clients | to_json }}"
+      vars: VARIABLES
 """
 
 
@@ -100,7 +98,9 @@ def test_nodes_are_compared_with_the_clients_by_their_addresses(tmp_path: Path) 
 @pytest.mark.slow
 def test_a_node_without_ansible_host_is_known_by_its_name(tmp_path: Path) -> None:
     (task,) = yaml.safe_load((ROLES / "petset/tasks/exports.yml").read_text())
-    play = ADDRESSES.replace("EXPRESSION", json.dumps(task["vars"]["nfs_exports_clients"].replace("kube_nodes", "all")))
+    names = ("nfs_exports_clients", "__petset_names", "__petset_hosts")
+    given = {name: task["vars"][name].replace("kube_nodes", "all") for name in names} | {"petset_nfs_clients": []}
+    play = ADDRESSES.replace("VARIABLES", json.dumps(given))
     hosts: dict[str, dict[str, Any]] = {"with": {"ansible_host": "192.0.2.1"}, "without": {}}
     _output, shown = run_play(tmp_path, collections_path(), play, hosts)
     assert [json.loads(message) for _host, message in shown] == [["192.0.2.1", "without"]]

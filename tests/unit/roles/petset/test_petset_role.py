@@ -76,7 +76,6 @@ INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {
             "petset_namespace": True,
             "petset_storage_class": datetime.date(2026, 11, 29),
             "petset_nfs_clients": ["192.0.2.1", 10],
-            "petset_mount_options": [None],
         },
         [
             "petset_image: 9.1: no text, YAML has read it as a number and may have changed it. Allowed: ",
@@ -88,7 +87,6 @@ INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {
             "petset_namespace: true: no text, YAML has read it as true or false",
             'petset_storage_class: "2026-11-29',
             "petset_nfs_clients: 10: no text",
-            "petset_mount_options: null: nothing is given",
         ],
     ),
     "texts-in-quotes": (
@@ -103,6 +101,7 @@ INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {
         },
         [],
     ),
+    "list-with-nothing": ({"petset_mount_options": [None]}, ["petset_mount_options"]),
     "processors-on": ({"petset_cpu": True}, ["petset_cpu: true: no text"]),
     "passwords": (
         {"petset_passwords": {"root": 83, "admin": "x", "agent": None}, "petset_app": {"user": "a", "password": False}},
