@@ -135,8 +135,9 @@ def plan_exports(desired: Desired, snapshot: Snapshot, *, check_mode: bool = Fal
         after, new_own = before, own
     new_files = _with_own(files, new_own, remove=after is None)
     table = build_table(new_files, facts)
+    known = parse_table(snapshot.etab or b"")
     about = {facts.real(path) for path in paths_about(desired, own.entries, owed)}
-    orphans = _orphans(about, parse_table(snapshot.etab or b""), new_files, table, facts)
+    orphans = _orphans(about, known, new_files, table, facts)
     withdrawn = _withdrawn([*own.entries, *orphans], table, facts)
     refusals = refuse_lines(new_own, len(lines), sum(len(clients) for _path, clients in lines))
     refusals += refuse_foreign(new_own, new_files, facts)
@@ -160,7 +161,7 @@ def plan_exports(desired: Desired, snapshot: Snapshot, *, check_mode: bool = Fal
     kept = {facts.real(entry.path) for entry in new_own.entries}
     were = dict.fromkeys([*(entry.path for entry in own.entries), *owed])
     lost = [path for path in were if facts.real(path) not in kept]
-    steps = _plan_steps(desired, snapshot, (before, after), lost, withdrawn, _rows_of(table, desired.file))
+    steps = _plan_steps(desired, snapshot, (before, after), lost, withdrawn, _rows_of(table, desired.file), known)
     return Plan(
         steps=tuple(steps),
         expected=_rows_of(table, desired.file),
@@ -221,8 +222,12 @@ def _plan_steps(
     lost: Sequence[str],
     withdrawn: Sequence[tuple[str, str]],
     ours: Sequence[Row],
+    known: Sequence[Entry],
 ) -> list[Step]:
-    """The steps in their order. ``texts`` are the drop-in before and after, ``lost`` the paths that go out of it."""
+    """The steps in their order.
+
+    ``texts`` are the drop-in before and after, ``lost`` the paths that go out of it, ``known`` the present export table.
+    """
     before, after = texts
     is_idle = _is_idle_withdrawal(desired, snapshot)
     steps: list[Step] = []
@@ -241,7 +246,6 @@ def _plan_steps(
         steps.append(WriteDropIn(desired.file, before, after))
     elif after is None and before is not None:
         steps.append(RemoveDropIn(desired.file, before))
-    known = parse_table(snapshot.etab or b"")
     reason = ""
     if after != before:
         reason = "the drop-in is removed" if after is None else "the drop-in changes"
