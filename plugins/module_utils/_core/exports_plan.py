@@ -226,7 +226,7 @@ def _plan_steps(
 ) -> list[Step]:
     """The steps in their order.
 
-    ``texts`` are the drop-in before and after, ``lost`` the paths that go out of it, ``known`` the present export table.
+    ``texts`` are the drop-in before and after, ``lost`` the paths that go out of it, ``known`` the export table.
     """
     before, after = texts
     is_idle = _is_idle_withdrawal(desired, snapshot)
