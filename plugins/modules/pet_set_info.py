@@ -169,7 +169,9 @@ pets:
       description: Capacity of the volume.
       type: str
     mount:
-      description: Type, source and options of the mount as the kernel has it.
+      description:
+        - Type, source and options of the mount as the kernel has it. For NFS also C(pnfs), the layout driver that is in
+          use or V(not configured), none when the kernel does not tell, and C(layouts), how many were asked for.
       type: dict
       returned: with O(probe), for ready pets
     storage:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from .manifests import PORT, SECRET_PATH, TLS_PATH, VOLUME_PATH
 
 IDENTITY_FILE: Final = ".petset-identity.json"
-# One line each: "mount <type> <source> <options>", "size <free bytes>", "file ok", "identity <server_uuid>",
+# One line each: "mount <type> <source> <options>", "nfsv4 <what the client says of its session>" and "layoutget <calls>
+# and more figures" of that mount (Documentation of the kernel, "mountstats"), "size <free bytes>", "file ok", "identity <server_uuid>",
 # "write ok", "write refused" or "write unknown", "dns <peer> <address>...",
 # "ping <peer> <version or word>", "sql <peer> ok", "sql <peer> unknown" or "sql <peer> failed <words>". After "size"
 # and "file" stands silent when the volume gives no answer, or an error. To ask for the size needs no open file, which
@@ -30,6 +31,20 @@ while read -r _ _ _ _ point options rest; do
     [ "$point" != "{VOLUME_PATH}" ] || found="${{rest#*- }} $options"
 done </proc/self/mountinfo
 [ -z "${{found:-}}" ] || echo "mount $found"
+if [ -r /proc/self/mountstats ]; then
+    while read -r word rest; do
+        case $word in
+            device)
+                ours=
+                case $rest in *" mounted on {VOLUME_PATH} with fstype nfs"*) ours=yes nfsv4='' layoutget='' ;; esac
+                ;;
+            nfsv4:) [ -z "${{ours:-}}" ] || nfsv4=$rest ;;
+            LAYOUTGET:) [ -z "${{ours:-}}" ] || layoutget=$rest ;;
+        esac
+    done </proc/self/mountstats
+    [ -z "${{nfsv4:-}}" ] || echo "nfsv4 $nfsv4"
+    [ -z "${{layoutget:-}}" ] || echo "layoutget $layoutget"
+fi
 ask() {{
     what=$1
     shift
@@ -82,16 +97,25 @@ for peer in "$@"; do
 done
 """
 
+NO_PNFS: Final = "not configured"
+"""The kernel's words for a mount without a layout driver (fs/nfs/super.c)."""
+_PNFS: Final = re.compile(r"(?:^|,)pnfs=([^,]*)")
 _VERSION: Final = re.compile(r"[0-9]+\.[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mount as the kernel has it: file system type, source, all options sorted into one list."""
+    """A mount as the kernel has it: file system type, source, all options sorted into one list.
+
+    ``pnfs``     the layout driver of an NFS mount, or NO_PNFS; empty when the kernel did not tell
+    ``layouts``  how often it has asked the server for a layout
+    """
 
     type: str
     source: str
     options: tuple[str, ...]
+    pnfs: str = ""
+    layouts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +154,7 @@ def parse_probe(text: str) -> Probe:
     answered = {"size": "", "file": ""}
     found = {"write": "unknown", "identity": ""}
     free_bytes: int | None = None
+    pnfs, layouts = "", 0
     for line in text.splitlines():
         words = line.split()
         if len(words) < 2:
@@ -144,12 +169,19 @@ def parse_probe(text: str) -> Probe:
         if words[0] == "mount" and len(words) >= 4:
             options = {option for part in words[3:] for option in part.split(",")}
             mount = Mount(words[1], words[2], tuple(sorted(options)))
+        elif words[0] == "nfsv4":
+            told = _PNFS.search(" ".join(words[1:]))
+            pnfs = told[1].strip() if told else ""
+        elif words[0] == "layoutget" and words[1].isdigit():
+            layouts = int(words[1])
         elif words[0] == "dns":
             dns[words[1]] = tuple(words[2:])
         elif words[0] == "ping" and len(words) >= 3:
             ping[words[1]] = words[2]
         elif words[0] == "sql" and len(words) >= 3:
             sql[words[1]] = " ".join(words[2:]).removeprefix("failed ")
+    if mount is not None:
+        mount = replace(mount, pnfs=pnfs, layouts=layouts)
     size, file = answered["size"], answered["file"]
     return Probe(mount, dns, ping, "", size, free_bytes, file, sql, found["write"], found["identity"])
 
@@ -171,7 +203,13 @@ def judge_probes(probes: Mapping[str, Probe], addresses: Mapping[str, str], serv
         judged[pet] = {
             "mount": None
             if probe.mount is None
-            else {"type": probe.mount.type, "source": probe.mount.source, "options": list(probe.mount.options)},
+            else {
+                "type": probe.mount.type,
+                "source": probe.mount.source,
+                "options": list(probe.mount.options),
+                "pnfs": probe.mount.pnfs or None,
+                "layouts": probe.mount.layouts,
+            },
             "storage": {
                 "size": probe.size,
                 "free_bytes": probe.free_bytes,

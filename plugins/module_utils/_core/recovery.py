@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .names import claim_name, pet_name
+from .pet_probe import NO_PNFS
 from .pods import WAY_OUT, Trouble, find_storage_trouble
 from .report import Check, Report
 from .volumes import canonical_export
@@ -192,13 +193,15 @@ def _volume(pet: Mapping[str, Any]) -> Finding:
 
 
 def _mount(pet: Mapping[str, Any]) -> Finding:
-    """The kernel's word on the mount: the right export, read-write, hard, v4.1 or later, with the server's locks."""
+    """The kernel's word on the mount: the right export, read-write, hard, v4.1 or later, with the server's locks, and
+    without layouts."""
     name, mount, export = str(pet["name"]), pet.get("mount"), pet.get("export")
     if not mount:
         why = pet.get("probe_failure") or "nobody could look from within the pet"
         return Finding(name, "mount", Verdict.UNKNOWN, "", str(why))
     options = set(mount["options"])
     wrong: list[tuple[str, str]] = []
+    unknown = ""
     if "ro" in options:
         wrong.append(("read_only", "it is mounted read-only"))
     if str(mount["type"]).startswith("nfs"):
@@ -206,17 +209,23 @@ def _mount(pet: Mapping[str, Any]) -> Finding:
         if export and canonical_export(str(mount["source"])) != canonical_export(str(export)):
             wrong.append(("wrong_export", f"{mount['source']} is mounted, the volume is {export}"))
         wrong += _nfs_options(options)
+        pnfs, layouts = mount.get("pnfs"), int(mount.get("layouts") or 0)
+        if pnfs is None:
+            unknown = "the kernel does not tell whether it uses pNFS layouts"
+        elif pnfs != NO_PNFS or layouts:
+            text = f"pNFS is in use ({pnfs}, {layouts} layouts asked for): data go past the server that expires clients"
+            wrong.append(("nfs_pnfs", text))
     elif export:
         wrong.append(("wrong_export", f"{mount['source']} ({mount['type']}) is mounted, the volume is {export}"))
     if not wrong:
-        return Finding(name, "mount", Verdict.RIGHT)
+        return Finding(name, "mount", Verdict.UNKNOWN if unknown else Verdict.RIGHT, "", unknown)
     return Finding(
         name,
         "mount",
         Verdict.WRONG,
         wrong[0][0],
         "; ".join(text for _word, text in wrong),
-        "correct the volume's export or mount options, then delete the pod: it is mounted anew",
+        "correct the export's options (pnfs among them) or the volume's, then delete the pod: it is mounted anew",
     )
 
 
@@ -385,7 +394,7 @@ TROUBLES: Final = (
     *(one.value for one in Trouble if one is not Trouble.NONE),
     *("wrong_name", "other_server", "wrong_claim", "claim_lost", "volume_lost", "claim_not_bound"),
     *("volume_released", "volume_not_bound", "volume_of_other_claim", "wrong_export"),
-    *("nfs_version", "nfs_soft", "nfs_no_locks", "nfs_transport", "nfs_grace", "export_withdrawn"),
+    *("nfs_version", "nfs_soft", "nfs_no_locks", "nfs_transport", "nfs_pnfs", "nfs_grace", "export_withdrawn"),
     *("dns", "no_answer", "no_sql"),
     *("same_server_uuid", "same_volume", "same_export"),
 )

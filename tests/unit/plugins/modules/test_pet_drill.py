@@ -185,6 +185,7 @@ class World:
                     "nfs4",
                     f"192.0.2.10:/srv/default-{self.claim_template}-{name}",
                     ("hard", "proto=tcp", "rw", "vers=4.2"),
+                    "not configured",
                 ),
                 {f"{peer}.{service}": (addresses[peer],) for peer in names},
                 {f"{peer}.{service}": "9.7.4" for peer in names},

@@ -40,7 +40,7 @@ class World:
         addresses = {pod["metadata"]["name"]: pod["status"].get("podIP", "") for pod in self.cluster.all(kinds.POD)}
         return {
             name: Probe(
-                Mount("nfs4", f"192.0.2.10:/srv/default-{self.claim_template}-{name}", self.options),
+                Mount("nfs4", f"192.0.2.10:/srv/default-{self.claim_template}-{name}", self.options, "not configured"),
                 {f"{peer}.{service}": (addresses[peer],) for peer in names},
                 {f"{peer}.{service}": "9.7.4" for peer in names},
                 "",

@@ -15,6 +15,8 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.pet_probe im
 ROOT = Path(__file__).resolve().parents[5]
 OUTPUT = """\
 mount nfs4 192.0.2.10:/srv/0 rw,vers=4.1,hard,proto=tcp rw,nosuid
+nfsv4 bm0=0xfdffbfff,bm1=0x40f9be3e,acl=0x3,sessions,pnfs=LAYOUT_FLEX_FILES,lease=90,lease_expired=0
+layoutget 12 12 0 3120 1872 4 51 55 0
 size 1000 4096
 file ok
 identity bbbbbbbb-0000-4000-8000-000000000001
@@ -34,6 +36,7 @@ def test_the_output_is_read() -> None:
     assert probe.mount is not None
     assert (probe.mount.type, probe.mount.source) == ("nfs4", "192.0.2.10:/srv/0")
     assert probe.mount.options == ("hard", "nosuid", "proto=tcp", "rw", "vers=4.1")
+    assert (probe.mount.pnfs, probe.mount.layouts) == ("LAYOUT_FLEX_FILES", 12)
     assert probe.dns["mysql-1.db"] == ("10.0.0.2",)
     assert probe.ping == {"mysql-0.db": "9.7.4", "mysql-1.db": "failed"}
     assert probe.sql == {"mysql-0.db": "ok", "mysql-1.db": "ERROR 2013: Lost connection"}
@@ -80,6 +83,43 @@ def test_the_program_asks_the_volume(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert (good.size, good.file) == ("ok", "ok")
     assert good.free_bytes is not None
     assert good.free_bytes > 0
+
+
+# Of Linux 6.12: another mount before it, ours twice (the later one is on top), a local one after it.
+MOUNTSTATS = """\
+device tmpfs mounted on /dev with fstype tmpfs
+device 192.0.2.10:/srv/other mounted on /mnt with fstype nfs4 statvers=1.1
+\tnfsv4:\tbm0=0xfdffbfff,acl=0x3,sessions,pnfs=LAYOUT_SCSI,lease=90
+\tper-op statistics
+\t   LAYOUTGET: 9 9 0 1 1 0 0 0 0
+device 192.0.2.10:/srv/0 mounted on {path} with fstype nfs4 statvers=1.1
+\tnfsv4:\tbm0=0xfdffbfff,acl=0x3,sessions,pnfs=LAYOUT_SCSI,lease=90
+\tper-op statistics
+\t   LAYOUTGET: 8 8 0 1 1 0 0 0 0
+device 192.0.2.10:/srv/0 mounted on {path} with fstype nfs4 statvers=1.1
+\topts:\trw,vers=4.2,hard,proto=tcp
+\tnfsv4:\tbm0=0xfdffbfff,bm1=0x40f9be3e,acl=0x3,sessions,pnfs=not configured,lease=90,lease_expired=0
+\tper-op statistics
+\t        NULL: 1 1 0 44 24 0 0 0 0
+\t   LAYOUTGET: 0 0 0 0 0 0 0 0 0
+device proc mounted on {path}/proc with fstype proc
+"""
+
+
+@pytest.mark.parametrize("text", ["", MOUNTSTATS])
+def test_the_program_reads_the_layouts_of_its_own_mount(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    path = pet_probe.VOLUME_PATH
+    (tmp_path / "mountstats").write_text(text.replace("{path}", path))
+    (tmp_path / "mountinfo").write_text(f"36 35 0:52 / {path} rw,nosuid - nfs4 192.0.2.10:/srv/0 rw,hard\n")
+    monkeypatch.setattr(pet_probe, "SCRIPT", pet_probe.SCRIPT.replace("/proc/self", str(tmp_path)))
+    command = pet_probe.probe_command([])
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    mount = parse_probe(done.stdout).mount
+    assert mount is not None
+    assert (mount.source, mount.layouts) == ("192.0.2.10:/srv/0", 0)
+    assert mount.pnfs == ("not configured" if text else "")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may drop its rights")

@@ -32,6 +32,11 @@ def storage(
     return {"size": size, "free_bytes": free_bytes, "file": file, "write": write, "server_uuid": server_uuid}
 
 
+def mounted(*options: str, **changes: Any) -> dict[str, Any]:
+    found = {"type": "nfs4", "source": "192.0.2.10:/srv/1", "options": list(options) or GOOD_OPTIONS}
+    return {"mount": {**found, "pnfs": "not configured", "layouts": 0, **changes}}
+
+
 def pet(ordinal: int, **changes: Any) -> dict[str, Any]:
     return {
         "ordinal": ordinal,
@@ -46,7 +51,7 @@ def pet(ordinal: int, **changes: Any) -> dict[str, Any]:
         "volume_phase": "Bound",
         "bound_both_ways": True,
         "export": f"192.0.2.10:/srv/{ordinal}",
-        "mount": {"type": "nfs4", "source": f"192.0.2.10:/srv/{ordinal}", "options": GOOD_OPTIONS},
+        **mounted(source=f"192.0.2.10:/srv/{ordinal}"),
         "storage": storage(),
         "dns_ok": True,
         "dns_wrong": {},
@@ -81,12 +86,6 @@ def test_a_server_that_exports_it_read_only_is_told_before_mysqld_ends() -> None
     assert not not_right(look(storage=storage(write="unknown", server_uuid=UUIDS[1].upper())))
 
 
-def mounted(*options: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "mount": {"type": "nfs4", "source": "192.0.2.10:/srv/1", "options": list(options) or GOOD_OPTIONS, **changes}
-    }
-
-
 WRONG: dict[str, dict[str, Any]] = {
     "mount_refused": {"ready": False, "trouble": "mount_refused", "reason": "node node-1 cannot mount: access denied"},
     "prepare": {"ready": False, "trouble": "prepare", "reason": "refused: known-pet-empty: it is empty"},
@@ -106,6 +105,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "nfs_soft": mounted("soft", "proto=tcp", "vers=4.1", "local_lock=none"),
     "nfs_no_locks": mounted("hard", "proto=tcp", "vers=4.1", "local_lock=all"),
     "nfs_transport": mounted("hard", "proto=udp", "vers=4.1", "local_lock=none"),
+    "nfs_pnfs": mounted(pnfs="LAYOUT_SCSI"),
     "server_unreachable": {"storage": storage(size="silent", file="silent", free_bytes=None)},
     "nfs_grace": {"storage": storage(file="silent")},
     "stale_handle": {"storage": storage(size="Stale file handle", free_bytes=None)},
@@ -144,6 +144,7 @@ def test_two_pets_with_one_uuid_are_told_beside_the_wrong_record() -> None:
 
 
 UNKNOWN: dict[str, dict[str, Any]] = {
+    "does not tell whether it uses pNFS": mounted(pnfs=None),
     "claims may not be read": {"claim_phase": None},
     "may not be read, or is not there": {"volume_phase": None},
     "its server_uuid is not known": {"server_uuid": None},
@@ -204,6 +205,11 @@ def test_the_kernels_spelling_of_an_export_is_no_other_export(export: str, sourc
 def test_paths_that_differ_in_case_are_two_exports() -> None:
     pets = [pet(n, export=f"h:/srv/{p}", **mounted(source=f"h:/srv/{p}")) for n, p in enumerate(("a", "A"))]
     assert diagnose("mysql", pets, UUIDS).healthy
+
+
+def test_layouts_that_were_asked_for_are_told_though_none_is_configured_by_now() -> None:
+    (found,) = not_right(look(**mounted(layouts=3)))
+    assert (found.trouble, "3 layouts" in found.evidence) == ("nfs_pnfs", True)
 
 
 def test_a_local_disk_in_place_of_the_export_is_wrong() -> None:
