@@ -392,12 +392,19 @@ def run_pet_set_info(module: Module, client: KubeClient, _partial: Partial) -> M
     if readiness.missing:
         evidence, set_events = observe_evidence(client, spec, view, stuck, ())
         readiness = decide_readiness(view, pods, evidence, set_events=set_events)
-    claims = {pet.ordinal: claim_name(spec.claim_template, spec.name, pet.ordinal) for pet in readiness.pets}
-    storage = observe_storage(client, spec.namespace, list_claims(client, spec), claims.values())
+    own = {pet.ordinal: claim_name(spec.claim_template, spec.name, pet.ordinal) for pet in readiness.pets}
+    # What the pod itself names, where there is one: whoever judges holds it against what its ordinal says.
+    claims = {
+        pet.ordinal: own[pet.ordinal] if pet.pod is None else dict(pet.pod.claims).get(spec.claim_template)
+        for pet in readiness.pets
+    }
+    looked_at = {ordinal: claim or own[ordinal] for ordinal, claim in claims.items()}
+    storage = observe_storage(client, spec.namespace, list_claims(client, spec), looked_at.values())
     pets: list[dict[str, Any]] = [
         {
             **render_pet(pet),
-            **storage[claims[pet.ordinal]],
+            **storage[looked_at[pet.ordinal]],
+            "claim": claims[pet.ordinal],
             "dns": f"{pet.name}.{spec.domain}",
         }
         for pet in readiness.pets

@@ -45,7 +45,7 @@ def run_pet_recovery(module: Module, client: KubeClient, partial: MutableMapping
     else:
         known = parse_known_pets(str(((record or {}).get("data") or {}).get(KNOWN_PETS_KEY, "")))
     template = spec.claim_template if params["claim_template"] else seen["claim_template"]
-    diagnosis = diagnose(spec.name, seen["pets"], known, template)
+    diagnosis = diagnose(spec.name, seen["pets"], known, template, spec.namespace)
     at = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     report = build_report(f"{spec.namespace}/{spec.name}", at, diagnosis)
     return {

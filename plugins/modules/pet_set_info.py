@@ -140,11 +140,16 @@ pets:
     restarts:
       description: Restarts of its containers.
       type: int
+    pod_index:
+      description: Its ordinal as the pod's label has it.
+      type: str
     server_uuid:
       description: Who MySQL is in there.
       type: str
     claim:
-      description: Its claim.
+      description:
+        - The claim that its pod uses, none when the pod has no volume of that template. Without a pod, the one that
+          would be its own.
       type: str
     claim_phase:
       description: Phase of the claim, V(missing) when there is none.
@@ -158,6 +163,18 @@ pets:
     bound_both_ways:
       description: Whether the volume belongs to this very claim, and not to an older one of its name.
       type: bool
+    claim_uid:
+      description: uid of the claim.
+      type: str
+    claim_owner:
+      description: The C(namespace), C(set) and C(ordinal) that the claim's labels name, as far as it has them.
+      type: dict
+    volume_claim_uid:
+      description: uid of the claim that the volume is bound to.
+      type: str
+    volume_owner:
+      description: The same as C(claim_owner), of the volume's labels.
+      type: dict
     export:
       description: Server and path of the volume, when it is on NFS.
       type: str

@@ -141,7 +141,11 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """What counts of a pod. ``ordinal`` is None when its name does not end in one; ``owner_uid``: its controller."""
+    """What counts of a pod. ``ordinal`` is None when its name does not end in one; ``owner_uid``: its controller.
+
+    ``index``   the ordinal as its label has it, empty without the label
+    ``claims``  name of each of its volumes that is a claim, and of that claim
+    """
 
     name: str
     uid: str
@@ -158,6 +162,8 @@ class Pod:
     message: str = ""
     unscheduled: str = ""
     containers: tuple[Container, ...] = ()
+    index: str = ""
+    claims: tuple[tuple[str, str], ...] = ()
 
     @property
     def server_uuid(self) -> str:
@@ -252,6 +258,12 @@ def parse_pod(obj: Mapping[str, Json]) -> Pod:
         containers=tuple(
             [_parse_container(one, True, str(one.get("name")) in sidecars) for one in _init_statuses(status)]
             + [_parse_container(one, False) for one in status.get("containerStatuses") or ()]
+        ),
+        index=str(_map(meta, "labels").get(POD_INDEX_LABEL, "")),
+        claims=tuple(
+            (str(one.get("name", "")), str(_map(one, "persistentVolumeClaim").get("claimName", "")))
+            for one in spec.get("volumes") or ()
+            if _map(one, "persistentVolumeClaim")
         ),
     )
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from .names import claim_name, pet_name
 from .pet_probe import NO_PNFS
-from .pods import WAY_OUT, Trouble, find_storage_trouble
+from .pods import POD_INDEX_LABEL, WAY_OUT, Trouble, find_storage_trouble
 from .report import Check, Report
 from .volumes import canonical_export
 
@@ -86,6 +86,7 @@ class Diagnosis:
         return "every pet is itself, on its own volume, and answers" if self.findings else "there is nothing to look at"
 
 
+_WHOSE: Final = "find out whose data it holds before anything is written, then correct the labels or the volume"
 SITE: Final = "run the playbook site: it binds claim and volume again when server, path and ordinal agree"
 
 
@@ -94,6 +95,7 @@ def diagnose(
     pets: Sequence[Mapping[str, Any]],
     known: Mapping[int, str] | None,
     claim_template: str = "db",
+    namespace: str = "default",
 ) -> Diagnosis:
     """Judge a set by its pets as pet_set_info returns them.
 
@@ -104,8 +106,8 @@ def diagnose(
         findings += [
             _pod(pet),
             _identity(set_name, pet, known),
-            _claim(set_name, pet, claim_template),
-            _volume(pet),
+            _claim(set_name, pet, claim_template, namespace),
+            _volume(set_name, pet, namespace),
             _mount(pet),
             _storage(pet),
             _names(pet),
@@ -129,6 +131,9 @@ def _identity(set_name: str, pet: Mapping[str, Any], known: Mapping[int, str] | 
         return Finding(
             name, "identity", Verdict.WRONG, "wrong_name", f"the pod with ordinal {ordinal} is called {name}"
         )
+    if pet.get("pod_index") not in (None, str(ordinal)):
+        text = f"the label {POD_INDEX_LABEL} of its pod is {pet['pod_index']}, its name says {ordinal}"
+        return Finding(name, "identity", Verdict.WRONG, "wrong_name", text, "look who changed it, then delete the pod")
     uuid = pet.get("server_uuid")
     on_volume = (pet.get("storage") or {}).get("server_uuid")
     own = uuid or (known or {}).get(ordinal)
@@ -158,13 +163,30 @@ def _identity(set_name: str, pet: Mapping[str, Any], known: Mapping[int, str] | 
     return Finding(name, "identity", Verdict.RIGHT)
 
 
-def _claim(set_name: str, pet: Mapping[str, Any], template: str) -> Finding:
+def _owner(set_name: str, namespace: str, pet: Mapping[str, Any], told: object) -> str:
+    """Whose a claim or a volume is by its labels, when that is not this pet; what has no label is made by others."""
+    found: Mapping[str, str] = told if isinstance(told, Mapping) else {}
+    own = {"namespace": namespace, "set": set_name, "ordinal": str(pet["ordinal"])}
+    return ", ".join(
+        f"{word} {found[word]} instead of {own[word]}" for word in own if found.get(word, "") not in ("", own[word])
+    )
+
+
+def _claim(set_name: str, pet: Mapping[str, Any], template: str, namespace: str) -> Finding:
     name, phase = str(pet["name"]), pet.get("claim_phase")
     wanted = claim_name(template, set_name, int(pet["ordinal"]))
     if pet.get("claim") != wanted:
         return Finding(
-            name, "claim", Verdict.WRONG, "wrong_claim", f"it uses claim {pet.get('claim')}, its own is {wanted}"
+            name,
+            "claim",
+            Verdict.WRONG,
+            "wrong_claim",
+            f"it uses claim {pet.get('claim') or '(none)'}, its own is {wanted}",
         )
+    other = _owner(set_name, namespace, pet, pet.get("claim_owner"))
+    if other:
+        text = f"claim {wanted} is labelled {other}"
+        return Finding(name, "claim", Verdict.WRONG, "wrong_ordinal", text, _WHOSE)
     if phase is None:
         return Finding(name, "claim", Verdict.UNKNOWN, "", "claims may not be read")
     if phase == "missing":
@@ -177,18 +199,26 @@ def _claim(set_name: str, pet: Mapping[str, Any], template: str) -> Finding:
     return Finding(name, "claim", Verdict.RIGHT)
 
 
-def _volume(pet: Mapping[str, Any]) -> Finding:
+def _volume(set_name: str, pet: Mapping[str, Any], namespace: str) -> Finding:
     name, phase, volume = str(pet["name"]), pet.get("volume_phase"), pet.get("volume")
     if phase == "Released":
         text = f"volume {volume} is Released: it waits for a claim that is gone"
         return Finding(name, "volume", Verdict.WRONG, "volume_released", text, SITE)
     if pet.get("bound_both_ways") is False:
-        text = f"volume {volume} belongs to another claim of that name"
+        bound, uid = pet.get("volume_claim_uid"), pet.get("claim_uid")
+        text = (
+            f"volume {volume} belongs to another claim of that name: to the one with uid {bound}, this one's is {uid}"
+        )
         return Finding(name, "volume", Verdict.WRONG, "volume_of_other_claim", text, SITE)
+    other = _owner(set_name, namespace, pet, pet.get("volume_owner"))
+    if other:
+        return Finding(name, "volume", Verdict.WRONG, "wrong_ordinal", f"volume {volume} is labelled {other}", _WHOSE)
     if phase is None:
         return Finding(name, "volume", Verdict.UNKNOWN, "", f"volume {volume or ''} may not be read, or is not there")
     if phase != "Bound":
         return Finding(name, "volume", Verdict.WRONG, "volume_not_bound", f"volume {volume} is {phase}", SITE)
+    if pet.get("bound_both_ways") is None:
+        return Finding(name, "volume", Verdict.UNKNOWN, "", f"nobody could tell which claim volume {volume} belongs to")
     return Finding(name, "volume", Verdict.RIGHT)
 
 
@@ -392,7 +422,7 @@ def build_report(subject: str, at: str, diagnosis: Diagnosis) -> Report:
 # Names that results may hold beside those of Trouble; docs/roles/recovery_check.md tells what mends each.
 TROUBLES: Final = (
     *(one.value for one in Trouble if one is not Trouble.NONE),
-    *("wrong_name", "other_server", "wrong_claim", "claim_lost", "volume_lost", "claim_not_bound"),
+    *("wrong_name", "other_server", "wrong_claim", "wrong_ordinal", "claim_lost", "volume_lost", "claim_not_bound"),
     *("volume_released", "volume_not_bound", "volume_of_other_claim", "wrong_export"),
     *("nfs_version", "nfs_soft", "nfs_no_locks", "nfs_transport", "nfs_pnfs", "nfs_grace", "export_withdrawn"),
     *("dns", "no_answer", "no_sql"),

@@ -16,7 +16,7 @@ from .._core import kinds
 from .._core.errors import Conflict, FieldConflict
 from .._core.kinds import ObjectRef
 from .._core.manifests import KNOWN_PETS_KEY, PetSetSpec, parse_known_pets, render_config_map
-from .._core.names import claim_name
+from .._core.names import LABEL_NAMESPACE, LABEL_ORDINAL, LABEL_SET, claim_name
 from .._core.pods import (
     Event,
     Evidence,
@@ -281,6 +281,7 @@ def render_pet(pet: PetState) -> dict[str, Any]:
         "outdated": pet.outdated,
         "restarts": pod.restarts if pod else 0,
         "server_uuid": (pod.server_uuid or None) if pod else None,
+        "pod_index": (pod.index or None) if pod else None,
     }
 
 
@@ -311,6 +312,17 @@ def _names_claim(volume: Manifest, namespace: str, name: str) -> bool:
     """Whether a volume is reserved for a claim of this name, whichever."""
     claim = (volume.get("spec") or {}).get("claimRef") or {}
     return (claim.get("namespace"), claim.get("name")) == (namespace, name)
+
+
+def _owner_of(obj: Manifest | None) -> dict[str, str] | None:
+    """Namespace, set and ordinal that the labels of a claim or a volume name; None where there is no such label."""
+    labels = ((obj or {}).get("metadata") or {}).get("labels") or {}
+    found = {
+        word: str(labels[label])
+        for word, label in (("namespace", LABEL_NAMESPACE), ("set", LABEL_SET), ("ordinal", LABEL_ORDINAL))
+        if label in labels
+    }
+    return found or None
 
 
 def _is_bound_both_ways(claim: Manifest | None, volume: Manifest | None) -> bool | None:
@@ -351,6 +363,10 @@ def observe_storage(
             "volume": volume_name,
             "volume_phase": ((volume or {}).get("status") or {}).get("phase"),
             "bound_both_ways": _is_bound_both_ways(claim, volume),
+            "claim_uid": ((claim or {}).get("metadata") or {}).get("uid"),
+            "claim_owner": _owner_of(claim),
+            "volume_claim_uid": (((volume or {}).get("spec") or {}).get("claimRef") or {}).get("uid"),
+            "volume_owner": _owner_of(volume),
             "export": f"{server}:{nfs.get('path')}" if nfs else None,
             "mount_options": ((volume or {}).get("spec") or {}).get("mountOptions"),
             "capacity": (((volume or {}).get("spec") or {}).get("capacity") or {}).get("storage"),

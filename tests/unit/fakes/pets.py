@@ -39,7 +39,7 @@ def claim_of(name: str, namespace: str = "default", phase: str = "Bound", **spec
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name, "namespace": namespace},
+        "metadata": {"name": name, "namespace": namespace, "uid": f"claim-{name}"},
         "spec": {
             "accessModes": ["ReadWriteOnce"],
             "storageClassName": "",
@@ -52,12 +52,17 @@ def claim_of(name: str, namespace: str = "default", phase: str = "Bound", **spec
 
 
 def volume_of(claim: Mapping[str, Any], server: str = "192.0.2.10") -> dict[str, Any]:
-    name = claim["spec"]["volumeName"]
+    name, meta = claim["spec"]["volumeName"], claim["metadata"]
+    ref = {key: meta[key] for key in ("namespace", "name", "uid")}
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
         "metadata": {"name": name},
-        "spec": {"nfs": {"server": server, "path": f"/srv/{name}"}, "capacity": {"storage": "10Gi"}},
+        "spec": {
+            "nfs": {"server": server, "path": f"/srv/{name}"},
+            "capacity": {"storage": "10Gi"},
+            "claimRef": ref,
+        },
         "status": {"phase": "Bound"},
     }
 
@@ -137,12 +142,23 @@ class Controller:
                 "name": name,
                 "namespace": meta["namespace"],
                 "uid": f"pod-{name}-{self._pods}",
-                "labels": {**template["metadata"]["labels"], "controller-revision-hash": revision},
+                "labels": {
+                    **template["metadata"]["labels"],
+                    "controller-revision-hash": revision,
+                    "apps.kubernetes.io/pod-index": str(ordinal),
+                },
                 "ownerReferences": [
                     {"kind": "StatefulSet", "name": meta["name"], "uid": meta["uid"], "controller": True}
                 ],
             },
-            "spec": {"nodeName": f"node-{ordinal % 2}"},
+            "spec": {
+                "nodeName": f"node-{ordinal % 2}",
+                "volumes": [
+                    {"name": claim, "persistentVolumeClaim": {"claimName": f"{claim}-{name}"}}
+                    for one in live["spec"].get("volumeClaimTemplates") or ()
+                    for claim in [one["metadata"]["name"]]
+                ],
+            },
             "status": {
                 "phase": "Running" if is_ready else "Pending",
                 "podIP": f"10.0.0.{ordinal + 1}",

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.stateful.petset.plugins.module_utils import _module, _pet_set, _recovery
 from ansible_collections.stateful.petset.plugins.module_utils._core import kinds
 from ansible_collections.stateful.petset.plugins.module_utils._core.errors import NotFound
+from ansible_collections.stateful.petset.plugins.module_utils._core.names import own_labels
 from ansible_collections.stateful.petset.plugins.module_utils._core.pet_probe import Mount, Probe
 from ansible_collections.stateful.petset.plugins.modules import pet_recovery, pet_set
 from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock
@@ -139,6 +140,31 @@ def test_a_volume_of_an_older_claim_is_named(world: World) -> None:
     assert world.check()["healthy"]
     volume["spec"]["claimRef"] = {"uid": "old"}
     assert [one["trouble"] for one in world.check()["troubles"]] == ["volume_of_other_claim"]
+
+
+def test_a_pod_that_uses_another_pet_s_claim_is_named(world: World) -> None:
+    """The claim was computed from the pet's name, and so was what it was compared with: it never differed."""
+    pod = world.cluster.live(kinds.POD, "mysql-1", "default")
+    assert pod is not None
+    pod["spec"]["volumes"] = [{"name": "db", "persistentVolumeClaim": {"claimName": "db-mysql-0"}}]
+    troubles = {one["trouble"]: one["evidence"] for one in world.check(probe=False)["troubles"]}
+    assert troubles["wrong_claim"] == "it uses claim db-mysql-0, its own is db-mysql-1"
+    assert "same_volume" in troubles
+    pod["spec"]["volumes"] = []
+    assert {one["trouble"] for one in world.check()["troubles"]} == {"wrong_claim"}
+
+
+@pytest.mark.parametrize("kind", [kinds.PERSISTENT_VOLUME_CLAIM, kinds.PERSISTENT_VOLUME])
+def test_labels_of_another_ordinal_are_named(world: World, kind: kinds.Kind) -> None:
+    is_claim = kind is kinds.PERSISTENT_VOLUME_CLAIM
+    live = world.cluster.live(kind, "db-mysql-1" if is_claim else "default-db-mysql-1", "default" if is_claim else None)
+    assert live is not None
+    live["metadata"]["labels"] = own_labels("default", "mysql", 1)
+    assert world.check()["healthy"]
+    live["metadata"]["labels"] = own_labels("default", "mysql", 0)
+    (trouble,) = world.check()["troubles"]
+    assert (trouble["pet"], trouble["trouble"]) == ("mysql-1", "wrong_ordinal")
+    assert "ordinal 0 instead of 1" in trouble["evidence"]
 
 
 def test_a_wrong_mount_is_named(world: World) -> None:

@@ -45,7 +45,12 @@ def pet(ordinal: int, **changes: Any) -> dict[str, Any]:
         "trouble": "none",
         "reason": "",
         "server_uuid": UUIDS[ordinal],
+        "pod_index": str(ordinal),
         "claim": f"db-mysql-{ordinal}",
+        "claim_uid": f"claim-{ordinal}",
+        "claim_owner": {"namespace": "default", "set": "mysql", "ordinal": str(ordinal)},
+        "volume_claim_uid": f"claim-{ordinal}",
+        "volume_owner": {"namespace": "default", "set": "mysql", "ordinal": str(ordinal)},
         "claim_phase": "Bound",
         "volume": f"default-mysql-{ordinal}",
         "volume_phase": "Bound",
@@ -93,6 +98,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "wrong_name": {"name": "mysql-7"},
     "other_server": {"server_uuid": "cccccccc-0000-4000-8000-000000000002"},
     "wrong_claim": {"claim": "db-mysql-0"},
+    "wrong_ordinal": {"claim_owner": {"namespace": "default", "set": "mysql", "ordinal": "0"}},
     "claim_lost": {"claim_phase": "missing"},
     "volume_lost": {"claim_phase": "Lost"},
     "claim_not_bound": {"claim_phase": "Pending"},
@@ -139,6 +145,38 @@ def test_rp_sts_06_the_way_out_of_a_node_that_is_off_fits_one_that_has_the_taint
     assert "out-of-service=nodeshutdown:NoExecute unless it is there; take the taint off" in found.way_out
 
 
+@pytest.mark.parametrize(
+    ("changes", "word", "evidence"),
+    [
+        ({"pod_index": "0"}, "wrong_name", "label apps.kubernetes.io/pod-index of its pod is 0, its name says 1"),
+        ({"claim": None}, "wrong_claim", "it uses claim (none), its own is db-mysql-1"),
+        ({"claim_owner": {"ordinal": "7"}}, "wrong_ordinal", "claim db-mysql-1 is labelled ordinal 7 instead of 1"),
+        (
+            {"volume_owner": {"namespace": "other", "set": "mysql", "ordinal": "0"}},
+            "wrong_ordinal",
+            "volume default-mysql-1 is labelled namespace other instead of default, ordinal 0 instead of 1",
+        ),
+        (
+            {"bound_both_ways": False, "volume_claim_uid": "old"},
+            "volume_of_other_claim",
+            "to the one with uid old, this one's is claim-1",
+        ),
+    ],
+)
+def test_what_pod_claim_and_volume_say_of_themselves_is_compared(
+    changes: dict[str, Any], word: str, evidence: str
+) -> None:
+    (found,) = not_right(look(**changes))
+    assert found.trouble == word
+    assert evidence in found.evidence
+
+
+@pytest.mark.parametrize("changes", [{"pod_index": None}, {"claim_owner": None, "volume_owner": {"set": "mysql"}}])
+def test_labels_that_are_not_there_are_no_trouble(changes: dict[str, Any]) -> None:
+    """Claims that the controller makes of a template, and volumes of a provisioner, have none."""
+    assert look(**changes).healthy
+
+
 def test_two_pets_with_one_uuid_are_told_beside_the_wrong_record() -> None:
     assert {one.trouble for one in not_right(look(server_uuid=UUIDS[0]))} == {"other_server", "same_server_uuid"}
 
@@ -147,6 +185,7 @@ UNKNOWN: dict[str, dict[str, Any]] = {
     "does not tell whether it uses pNFS": mounted(pnfs=None),
     "claims may not be read": {"claim_phase": None},
     "may not be read, or is not there": {"volume_phase": None},
+    "which claim volume default-mysql-1 belongs to": {"bound_both_ways": None},
     "its server_uuid is not known": {"server_uuid": None},
     "nobody could look": {"dns_ok": None},
     "no such shell": {"mount": None, "probe_failure": "no such shell"},
