@@ -26,7 +26,7 @@ from ._core.pet_set_spec import parse_identity
 from ._core.ring import MAX_PASSWORD_BYTES, SECRET_KEY, LeaseView, Mode, PetState, Ring, RingPet, State
 from ._core.ring_copy import WAY_OUT_COPY, CopyLimits, LagWatch
 from ._core.ring_doubt import Looks, find_suspects
-from ._core.ring_judge import RingJudgement, Word, judge_ring, render_ring_table
+from ._core.ring_judge import RingJudgement, Word, judge_markers, judge_ring, lacks_markers, render_ring_table
 from ._core.ring_plan import Kind, RingPlan, RingStep, channel_settings, hash_password, plan_ring
 from ._core.ring_trouble import Found, RingTrouble
 from ._io.clock import Deadline
@@ -491,6 +491,10 @@ def run_mysql_ring_info(
     try:
         work.looks = Looks(_CERTAIN_AFTER_S)
         look = work.look_without_doubt()
+        if lacks_markers(look.states):
+            client.clock.sleep(_LOOK_AGAIN_S)
+            first, look = look, work.look_without_doubt()
+            judge_markers(first.states, look.states, look.judged)
         result: dict[str, Any] = {"changed": False, "exists": True}
         if module.params["compare"]:
             result["comparison"] = _compare(work, look)

@@ -19,9 +19,9 @@ from typing import Any, Final
 from .manifests import PORT, SECRET_PATH, TLS_PATH, VOLUME_PATH
 
 IDENTITY_FILE: Final = ".petset-identity.json"
-# One line each: "mount <type> <source> <options>", "nfsv4 <what the client says of its session>" and "layoutget <calls>
-# and more figures" of that mount (Documentation of the kernel, "mountstats"), "size <free bytes>", "file ok", "identity <server_uuid>",
-# "write ok", "write refused" or "write unknown", "dns <peer> <address>...",
+# One line each: "mount <type> <source> <options>", "nfsv4 <what the client knows of the server>" and "layoutget <calls>
+# and more figures" of that mount as /proc/self/mountstats has them, "size <free bytes>", "file ok",
+# "identity <server_uuid>", "write ok", "write refused" or "write unknown", "dns <peer> <address>...",
 # "ping <peer> <version or word>", "sql <peer> ok", "sql <peer> unknown" or "sql <peer> failed <words>". After "size"
 # and "file" stands silent when the volume gives no answer, or an error. To ask for the size needs no open file, which
 # an NFS server does not give in its grace period. The pet's identity file is on every volume that was prepared.

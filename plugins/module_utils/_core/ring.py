@@ -157,6 +157,8 @@ class Channel:
 class PetState:
     """What a pet said. ``executed`` was read before any pet's ``later``, so that a replica's first set can be held
     against its source's later one: what flows in between never looks like an errant transaction.
+
+    ``beats``: the pets that have a row in the agents' table, which each writer writes; none where the table is not.
     """
 
     server_uuid: str
@@ -174,6 +176,7 @@ class PetState:
     failover_sources: frozenset[tuple[str, int]] = frozenset()
     clone_state: str = ""
     data_bytes: int = 0
+    beats: frozenset[str] = frozenset()
     clone_progress: CloneProgress = field(default_factory=CloneProgress)
 
     @property
@@ -269,6 +272,7 @@ class Answers:
     workers: Sequence[Row]
     later: str
     clone_progress: Sequence[Row] = ()
+    beats: Sequence[Row] = ()
 
 
 def parse_answers(answers: Answers) -> PetState:
@@ -302,6 +306,7 @@ def parse_answers(answers: Answers) -> PetState:
         clone_state=str(answers.clone[0]["state"]) if answers.clone else "",
         data_bytes=_number(answers.size[0]["bytes"]) if answers.size else 0,
         clone_progress=parse_clone_progress(answers.clone_progress),
+        beats=frozenset(str(row["pet"]) for row in answers.beats),
     )
 
 

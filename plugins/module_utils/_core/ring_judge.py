@@ -311,6 +311,40 @@ def _judge_channel(
             judged.tell(Word.DEGRADED, pet.name, RingTrouble.LAG, text)
 
 
+def lacks_markers(states: Mapping[str, State]) -> dict[str, dict[str, frozenset[str]]]:
+    """For each pet that answers: the pets whose row in the agents' table it lacks, and who has that row.
+
+    Each writer commits such a row before a peer counts as in sync, so once there is one, every pet has it.
+    """
+    up = {name: state for name, state in states.items() if isinstance(state, PetState)}
+    every = {
+        row: frozenset(name for name, state in up.items() if row in state.beats)
+        for state in up.values()
+        for row in state.beats
+    }
+    lacks = {name: {row: who for row, who in every.items() if row not in state.beats} for name, state in up.items()}
+    return {name: rows for name, rows in lacks.items() if rows}
+
+
+def judge_markers(first: Mapping[str, State], second: Mapping[str, State], judged: RingJudgement) -> None:
+    """Tell of the rows that a pet lacked in two looks. It is certain once the pet has applied all that those who have
+    the row had in the first one; before that the row may be on its way.
+    """
+    before = lacks_markers(first)
+    for name, rows in lacks_markers(second).items():
+        state = second[name]
+        lasting = {row: who for row, who in rows.items() if row in before.get(name, {})}
+        if not lasting or not isinstance(state, PetState):
+            continue
+        held = [one.later for who in lasting.values() for pet in who if isinstance(one := first.get(pet), PetState)]
+        keepers = ", ".join(sorted({pet for who in lasting.values() for pet in who}))
+        text = f"{name} has no row of {', '.join(sorted(lasting))} in petset.heartbeat, which {keepers} has"
+        if held and all(gtids <= state.executed for gtids in held):
+            judged.tell(Word.BROKEN, name, RingTrouble.NO_MARKER, f"{text}, though it has applied all transactions")
+        else:
+            judged.tell(Word.UNCERTAIN, name, RingTrouble.NO_MARKER, f"{text}; it may be on its way")
+
+
 def explain_io(channel: Channel) -> str:
     """A receiver's error with what to do about it."""
     fault = channel.io_error

@@ -35,6 +35,7 @@ class RingTrouble(enum.Enum):
     ERRANT = "errant_transactions"
     LATE = "late_transactions"
     LOST_OWN = "lost_transactions"
+    NO_MARKER = "marker_missing"
     UNDER_WAY = "transactions_under_way"
     NOT_READ_ONLY = "not_read_only"
     NOT_OPEN = "not_open"
@@ -72,6 +73,8 @@ WAYS_OUT: Final[Mapping[RingTrouble, str]] = {
     RingTrouble.ERRANT: "decide whose data counts; keep this pet's volume aside, give it an empty one, and run site",
     RingTrouble.LATE: "wait: the ring merges them; look at what they change, nobody was told that they are done",
     RingTrouble.LOST_OWN: "keep this pet's volume aside and give it an empty one, then run site",
+    RingTrouble.NO_MARKER: "this pet's data were changed or replaced behind replication: compare the rows of all pets"
+    " (status with petset_status_compare), keep its volume aside, give it an empty one, and run site",
     RingTrouble.UNDER_WAY: "look again in some seconds, and see why acknowledgements take long; keep every volume",
     RingTrouble.NOT_READ_ONLY: "see who opened it, then SET GLOBAL super_read_only = ON there; its agent does so too",
     RingTrouble.NO_WRITER: "wait for the agents; see their logs when it lasts",

@@ -54,6 +54,7 @@ CLONE_LOOK_S = 1.0
 _RESTART_FAILED = 3707
 _SYNTAX = 1064
 _NO_TABLE = 1146
+_NO_DATABASE = 1049
 _LOST = (2006, 2013, 1053)
 
 Row = Mapping[str, Any]
@@ -80,6 +81,7 @@ _WORKERS = (
     "SELECT CHANNEL_NAME AS channel_name, LAST_ERROR_NUMBER AS number, LAST_ERROR_MESSAGE AS message "
     "FROM performance_schema.replication_applier_status_by_worker WHERE LAST_ERROR_NUMBER <> 0"
 )
+_BEATS = "SELECT pet FROM petset.heartbeat"
 _PROGRESS = (
     "SELECT STAGE AS stage, STATE AS state, ESTIMATE AS estimate, DATA AS data FROM performance_schema.clone_progress"
 )
@@ -503,7 +505,7 @@ def _answers(session: Session) -> Answers:
     variables = session.query(_VARIABLES)
     for name, value in sets.items():
         variables.append({"variable_name": name, "variable_value": value})
-    clone = _clone_status(session)
+    clone = _rows_if_there(session, _CLONE)
     return Answers(
         variables=variables,
         status=session.query(_STATUS),
@@ -516,15 +518,16 @@ def _answers(session: Session) -> Answers:
         workers=session.query(_WORKERS),
         later="",
         clone_progress=session.query(_PROGRESS) if any(row["state"] == "In Progress" for row in clone) else (),
+        beats=_rows_if_there(session, _BEATS),
     )
 
 
-def _clone_status(session: Session) -> list[Row]:
-    """Nothing where the plugin is not loaded: then the table is not there either."""
+def _rows_if_there(session: Session, text: str) -> list[Row]:
+    """None where the table is not there: without the clone plugin, or before an agent's first commit of its own."""
     try:
-        return session.query(_CLONE)
+        return session.query(text)
     except SqlError as problem:
-        if problem.details.get("mysql_error") != _NO_TABLE:
+        if problem.details.get("mysql_error") not in (_NO_TABLE, _NO_DATABASE):
             raise
         return []
 

@@ -44,6 +44,7 @@ class FakeMysqld:
         self.copied_mib: int | None = None
         self.is_slow = False
         self.ran: list[str] = []
+        self.beats: set[str] | None = None
         self.variables = {
             "server_uuid": self.uuid,
             "server_id": str(1000 + ordinal),
@@ -104,6 +105,10 @@ class FakeSqlSession:
         pet = self.pet
         if "WAIT_FOR" in text:
             return [{"late": 0}]
+        if "petset.heartbeat" in text:
+            if pet.beats is None:
+                raise SqlError("pet", "no such database", details={"mysql_error": 1049})
+            return [{"pet": name} for name in pet.beats]
         answers: dict[str, Rows] = {
             "@@GLOBAL.gtid_executed": [{"gtid_executed": str(pet.executed), "gtid_purged": str(pet.purged)}],
             "global_variables": _rows(

@@ -428,6 +428,24 @@ def test_the_mode_is_changed_in_the_lease() -> None:
     assert done["judgement"]["word"] == "healthy"
 
 
+def test_the_marker_row_is_looked_for_on_each_pet_and_never_made() -> None:
+    world = World()
+    world.run()
+    pets = world.mysqlds.pets
+    assert world.run(info=True)["judgement"]["word"] == "healthy"
+    pets["mysql-0"].beats = {"mysql-0"}
+    ran = {name: len(pet.ran) for name, pet in pets.items()}
+    told = world.run(info=True)
+    assert told["judgement"]["word"] == "broken"
+    (trouble,) = told["troubles"]
+    assert (trouble["pet"], trouble["trouble"]) == ("mysql-1", "marker_missing")
+    assert "marker_missing: this pet's data" in told["table"]
+    assert {name: len(pet.ran) for name, pet in pets.items()} == ran
+    # A row that arrives at the second look was on its way.
+    world.after_sleeps(0, lambda: pets["mysql-1"].__setattr__("beats", {"mysql-0"}))
+    assert world.run(info=True)["judgement"]["word"] == "healthy"
+
+
 def test_info_says_what_it_may_not_see() -> None:
     world = World()
     world.run()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +19,11 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.ring import 
 )
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring_judge import (
     RingJudgement,
+    Word,
     explain_io,
+    judge_markers,
     judge_ring,
+    lacks_markers,
     render_ring_table,
 )
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring_plan import plan_ring
@@ -316,8 +320,48 @@ def answers(**changes: Any) -> Answers:
     return replace(good, **changes)
 
 
+HAS_ROW = {"beats": frozenset({"mysql-0"})}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "word"),
+    [
+        ((HAS_ROW, HAS_ROW), (HAS_ROW, HAS_ROW), None),
+        (({}, {}), ({}, {}), None),
+        ((HAS_ROW, {}), (HAS_ROW, HAS_ROW), None),
+        (({}, {}), (HAS_ROW, {}), None),
+        ((HAS_ROW, {}), (HAS_ROW, {}), Word.BROKEN),
+        ((HAS_ROW, {}), (HAS_ROW, {"held": "0:1-8"}), Word.UNCERTAIN),
+        ((HAS_ROW, {}), ({**HAS_ROW, "held": "0:1-12"}, {"held": "0:1-10"}), Word.BROKEN),
+    ],
+    ids=["all have it", "nobody has it", "it arrives", "just made", "missing", "lags", "written to meanwhile"],
+)
+def test_a_pet_without_the_marker_row_is_told(
+    first: tuple[dict[str, Any], ...], second: tuple[dict[str, Any], ...], word: Word | None
+) -> None:
+    """What it may still receive is not called missing."""
+
+    def look(changes: tuple[dict[str, Any], ...]) -> Mapping[str, State]:
+        held = {"held": "0:1-10"}
+        return states_of(*(pet_of(ring_of(), n, **{**held, **one}) for n, one in enumerate(changes)))
+
+    judged = RingJudgement([], None, ())
+    judge_markers(look(first), look(second), judged)
+    told = [(one.pet, one.trouble) for one in judged.troubles]
+    assert told == ([("mysql-1", RingTrouble.NO_MARKER)] if word else [])
+    assert judged.word is (word or Word.HEALTHY)
+    if word:
+        assert "mysql-1 has no row of mysql-0 in petset.heartbeat, which mysql-0 has" in judged.summary()
+
+
+def test_a_pet_that_cannot_be_asked_lacks_no_row() -> None:
+    states = states_of(pet_of(ring_of(), 0, **HAS_ROW), Down("silent", "no answer"))
+    assert lacks_markers(states) == {}
+
+
 def test_answers_are_understood() -> None:
-    state = parse_answers(answers())
+    state = parse_answers(answers(beats=[{"pet": "mysql-0"}]))
+    assert state.beats == {"mysql-0"}
     assert state.server_uuid == UUIDS[0]
     assert state.executed == gtids("0:1-5,1:1")
     assert state.later == gtids("0:1-6")
