@@ -37,19 +37,47 @@ def pets(healthy: bool = True) -> dict[str, Any]:
 
 def ring(word: str = "healthy", writer: str = "mysql-0") -> dict[str, Any]:
     judgement = {"word": word, "certain": [], "uncertain": [], "notes": []}
-    return {"judgement": judgement, "writer": writer, "summary": f"{word}: why", "table": "RING", "troubles": []}
+    pets = [{"name": "mysql-1"}, {"name": "mysql-0"}]
+    return {
+        "judgement": judgement,
+        "writer": writer,
+        "pets": pets,
+        "summary": f"{word}: why",
+        "table": "RING",
+        "troubles": [],
+    }
 
 
-def proxies(writer: str = "mysql-0") -> dict[str, Any]:
-    return {"writers": [writer], "ready": True, "troubles": [], "summary": "proxies", "table": "PROXIES"}
+def proxies(writer: str = "mysql-0", readers: tuple[str, ...] = ("mysql-0", "mysql-1")) -> dict[str, Any]:
+    return {
+        "writers": [writer],
+        "readers": readers,
+        "ready": True,
+        "troubles": [],
+        "summary": "proxies",
+        "table": "PROXIES",
+    }
 
 
+READERS = "the proxies together send readers to "
+READABLE = "the pets that can be read from are mysql-0, mysql-1"
 # name -> what the modules answer, look by look (the last one for ever), the looks that are taken, the end
 CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]], int, str]] = {
     "well": ([pets()], [ring()], [proxies()], 1, ""),
     "caught-up": ([pets()], [ring("degraded"), ring()], [proxies()], 2, ""),
     "restarted": ([pets(False), pets()], [ring("degraded"), ring()], [proxies()], 2, ""),
     "writer-moved": ([pets()], [ring(), ring(writer="mysql-1")], [proxies("mysql-1")], 2, ""),
+    "reader-back": ([pets()], [ring()], [proxies(readers=("mysql-0",)), proxies()], 2, ""),
+    "reader-away": ([pets()], [ring()], [proxies(readers=("mysql-1",))], 2, f"{READERS}mysql-1, {READABLE}"),
+    "nobody-reads": ([pets()], [ring()], [proxies(readers=())], 2, f"{READERS}nobody, {READABLE}"),
+    "reads-too-much": (
+        [pets()],
+        [ring()],
+        [proxies(readers=("mysql-0", "mysql-1", "mysql-2"))],
+        2,
+        f"{READERS}mysql-0, mysql-1, mysql-2, {READABLE}",
+    ),
+    "reader-lags": ([pets()], [ring("degraded")], [proxies(readers=("mysql-0",))], 2, "replication degraded: why"),
     "stays": ([pets()], [ring("degraded")], [proxies()], 2, "replication degraded: why"),
     "gets-worse": ([pets()], [ring("degraded"), ring("broken")], [proxies()], 2, "replication broken: why"),
     "broken": ([pets()], [ring("broken"), ring()], [proxies()], 1, "replication broken: why"),
