@@ -8,6 +8,7 @@ not read is None or empty and never taken for good news.
 
 from __future__ import annotations
 
+import datetime
 import enum
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -124,7 +125,11 @@ WAY_OUT: Final[Mapping[Trouble, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """State of one container; ``waiting`` and ``ended`` are reasons, empty when it is not waiting or never ended."""
+    """State of one container; ``waiting`` and ``ended`` are reasons, empty when it is not waiting or never ended.
+
+    ``since``    time of day since when it runs, as the API server wrote it
+    ``started``  whether its startup probe has passed; None when nobody says so
+    """
 
     name: str
     is_init: bool = False
@@ -137,12 +142,15 @@ class Container:
     ended: str = ""
     ended_message: str = ""
     exit_code: int | None = None
+    since: str = ""
+    started: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
     """What counts of a pod. ``ordinal`` is None when its name does not end in one; ``owner_uid``: its controller.
 
+    ``since``   time of day since when its node has it
     ``index``   the ordinal as its label has it, empty without the label
     ``claims``  name of each of its volumes that is a claim, and of that claim
     """
@@ -164,6 +172,7 @@ class Pod:
     containers: tuple[Container, ...] = ()
     index: str = ""
     claims: tuple[tuple[str, str], ...] = ()
+    since: str = ""
 
     @property
     def server_uuid(self) -> str:
@@ -202,12 +211,16 @@ class NodeState:
 
 @dataclass(frozen=True, slots=True)
 class WhyNot:
-    """One pet's trouble: the kind, what was seen, what to do (may be empty); ``final`` when time will not mend it."""
+    """One pet's trouble: the kind, what was seen, what to do (may be empty); ``final`` when time will not mend it.
+
+    ``overdue``: it may pass by itself, and has lasted for longer than it takes when all is well.
+    """
 
     trouble: Trouble
     seen: str
     way_out: str = ""
     final: bool = False
+    overdue: bool = False
 
     def describe(self) -> str:
         """One sentence for a person."""
@@ -219,7 +232,10 @@ READY: Final = WhyNot(Trouble.NONE, "ready")
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What could be read about one pet beside its pod. ``logs`` holds a container's last lines by its name."""
+    """What could be read about one pet beside its pod. ``logs`` holds a container's last lines by its name.
+
+    ``now_s``: the time of day of this look, in seconds since 1970; None when how long something lasts does not matter.
+    """
 
     events: tuple[Event, ...] = ()
     set_events: tuple[Event, ...] = ()
@@ -227,6 +243,7 @@ class Evidence:
     claim_phase: str | None = None
     claim: str = ""
     logs: Mapping[str, str] = field(default_factory=dict)
+    now_s: float | None = None
 
 
 def parse_pod(obj: Mapping[str, Json]) -> Pod:
@@ -265,6 +282,7 @@ def parse_pod(obj: Mapping[str, Json]) -> Pod:
             for one in spec.get("volumes") or ()
             if _map(one, "persistentVolumeClaim")
         ),
+        since=str(status.get("startTime") or ""),
     )
 
 
@@ -294,6 +312,8 @@ def _parse_container(obj: Mapping[str, Json], is_init: bool, sidecar: bool = Fal
         ended=str(ended.get("reason") or ("Error" if code else "")),
         ended_message=str(ended.get("message") or ""),
         exit_code=code if isinstance(code, int) else None,
+        since=str(_map(state, "running").get("startedAt") or ""),
+        started=started if isinstance(started := obj.get("started"), bool) else None,
     )
 
 
@@ -364,6 +384,11 @@ _IMAGE_REASONS: Final = frozenset(
 _CONFIG_REASONS: Final = frozenset(
     {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError", "ContainerCannotRun"}
 )
+
+# A pet's check of its volume waits for a dead node's locks and for a server's grace period, 90 s each; a mysqld that
+# runs may be recovering what it has, which takes as long as there is data.
+OVERDUE_S: Final = 300
+OVERDUE_RECOVERY_S: Final = 3600
 
 
 def decide_create_trouble(pod_name: str, events: Iterable[Event]) -> WhyNot:
@@ -509,7 +534,8 @@ def _why_mount(pod: Pod, evidence: Evidence) -> WhyNot | None:
             if re.search(words, event.message, re.IGNORECASE):
                 return _why(trouble, f"node {pod.node} cannot mount: {_shorten(_mount_output(event.message))}")
     if failed:
-        return _why(Trouble.MOUNT, f"node {pod.node} cannot mount: {_shorten(_mount_output(failed[-1].message))}")
+        why = _why(Trouble.MOUNT, f"node {pod.node} cannot mount: {_shorten(_mount_output(failed[-1].message))}")
+        return replace(why, overdue=_age_s(pod.since, evidence.now_s) >= OVERDUE_S)
     return None
 
 
@@ -524,18 +550,49 @@ def _why_probe(pod: Pod, evidence: Evidence) -> WhyNot:
     started = [one for one in pod.containers if one.running and not one.is_init]
     # A sidecar runs all the time; only a container that has to end first is at work.
     preparing = [one for one in pod.containers if one.is_init and one.running and not one.sidecar]
-    if started and unhealthy:
-        return _why(Trouble.PROBE, _shorten(unhealthy[-1].message))
     if started:
-        return WhyNot(Trouble.STARTING, "started, not ready yet")
+        one = next((one for one in started if not one.ready), started[0])
+        return _why_not_answering(one, unhealthy[-1].message if unhealthy else "", evidence.now_s)
     if preparing:
-        return WhyNot(Trouble.STARTING, f"container {preparing[0].name} is at work")
+        age_s = _age_s(preparing[0].since, evidence.now_s)
+        seen = f"container {preparing[0].name} is at work{_for(age_s)}"
+        return WhyNot(Trouble.STARTING, seen, overdue=age_s >= OVERDUE_S)
     waiting = next((one for one in pod.containers if one.waiting), None)
     if waiting is not None and waiting.waiting not in ("ContainerCreating", "PodInitializing"):
         return WhyNot(
             Trouble.OTHER, f"container {waiting.name}: {waiting.waiting}: {_shorten(waiting.waiting_message)}"
         )
-    return WhyNot(Trouble.STARTING, f"being started on node {pod.node}")
+    age_s = _age_s(pod.since, evidence.now_s)
+    return WhyNot(Trouble.STARTING, f"being started on node {pod.node}{_for(age_s)}", overdue=age_s >= OVERDUE_S)
+
+
+def _why_not_answering(container: Container, said: str, now_s: float | None) -> WhyNot:
+    """A container that runs and does not pass its probe: which one, for how long, and the probe's last words."""
+    age_s = _age_s(container.since, now_s)
+    overdue = age_s >= (OVERDUE_S if container.started is False else OVERDUE_RECOVERY_S)
+    probe = {False: "startup probe", True: "readiness probe", None: ""}[container.started]
+    where = f"container {container.name} runs{_for(age_s)}" + (f", its {probe} has not passed" if probe else "")
+    where += f", {container.restarts} restarts" if container.restarts else ""
+    if not said and not overdue:
+        return WhyNot(Trouble.STARTING, f"started, not ready yet: {where}")
+    return replace(_why(Trouble.PROBE, f"{where}: {_shorten(said)}" if said else where), overdue=overdue)
+
+
+def _age_s(since: str, now_s: float | None) -> float:
+    """Seconds since a time of day of the API server; 0 when either is not known, or the clocks differ.
+
+    >>> _age_s("1970-01-01T00:01:00Z", 100.0), _age_s("", 100.0), _age_s("1970-01-01T00:01:00Z", 1.0)
+    (40.0, 0.0, 0.0)
+    """
+    try:
+        at = datetime.datetime.strptime(since, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc)
+    except ValueError:
+        return 0.0
+    return max(0.0, now_s - at.timestamp()) if now_s is not None else 0.0
+
+
+def _for(age_s: float) -> str:
+    return f" for {age_s:.0f} s" if age_s >= 1 else ""
 
 
 def _why(trouble: Trouble, seen: str, final: bool = False) -> WhyNot:

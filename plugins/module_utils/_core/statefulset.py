@@ -211,7 +211,8 @@ _OF_REVISION: Final = frozenset(
     {Trouble.IMAGE, Trouble.CONFIG, Trouble.CRASH, Trouble.PREPARE, Trouble.OUT_OF_MEMORY, Trouble.SCHEDULING}
 )
 # Troubles of a pet of the new revision that somebody has to mend before the roll-out goes on, its revision's or not.
-# What passes by itself is not among them: a start, probes until it is done, locks and a server that are waited for.
+# What passes by itself is not among them: a start, probes until it is done, locks and a server that are waited for. A
+# start that takes far too long counts as well (WhyNot.overdue).
 _HOLDS_UP: Final = _OF_REVISION | {
     Trouble.QUOTA,
     Trouble.ADMISSION,
@@ -228,17 +229,21 @@ _HOLDS_UP: Final = _OF_REVISION | {
 }
 
 
+def _holds_up(why: WhyNot) -> bool:
+    return why.overdue or why.trouble in _HOLDS_UP
+
+
 def _stuck(view: SetView, pet: PetState, pets: tuple[PetState, ...]) -> PetState:
     """The pet as it is, or with the name of a roll-out that stands still and the pet that it waits for."""
     way_out = WAY_OUT[Trouble.ROLLOUT_STUCK]
     if pet.why.trouble is Trouble.OLD_REVISION:
         others = [one for one in pets if not one.outdated and not one.ready]
-        first = next((one for one in others if one.why.trouble in _HOLDS_UP), next(iter(others), None))
+        first = next((one for one in others if _holds_up(one.why)), next(iter(others), None))
         if first is None:
             return pet
         seen = f"{pet.why.seen.partition(';')[0]}; the roll-out waits for {first.name}: {first.why.seen}"
         # One that starts may only take its time: it is named all the same, since it may never get ready.
-        if first.why.trouble not in _HOLDS_UP:
+        if not _holds_up(first.why):
             return replace(pet, why=replace(pet.why, seen=seen))
         return replace(pet, why=WhyNot(Trouble.ROLLOUT_STUCK, seen, way_out))
     if pet.outdated and pet.why.trouble in _OF_REVISION and view.is_observed and view.must_be_new(pet.ordinal):

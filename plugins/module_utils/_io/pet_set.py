@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -304,6 +305,7 @@ def observe_evidence(
             claim=claim,
             claim_phase=None if claims is None else phases.get(claim) or "missing",
             logs=observe_logs(client, spec.namespace, pod, secrets),
+            now_s=time.time(),
         )
     return found, set_events
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -131,7 +132,7 @@ class Controller:
         is_ready = image not in self.broken and name not in self.unready
         self._pods += 1
         container: dict[str, Any] = {"name": "mysqld", "ready": is_ready, "restartCount": 0}
-        container["state"] = {"running": {"startedAt": "2026-11-25T00:00:00Z"}}
+        container["state"] = {"running": {"startedAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}}
         if image in self.broken:
             container["state"] = {"waiting": {"reason": "ImagePullBackOff", "message": f"Back-off pulling {image}"}}
         told = f"petset: prepared: ordinal={ordinal} server_uuid={server_uuid(ordinal)} generation=1 data=fresh"

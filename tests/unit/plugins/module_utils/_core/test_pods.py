@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import pytest
@@ -279,6 +280,81 @@ def test_a_taint_that_was_left_on_a_node_that_is_back_is_named() -> None:
     why = decide_why_not_ready(pod_with(node="", unscheduled=text), Evidence())
     assert why.trouble is Trouble.SCHEDULING
     assert f"kubectl taint node NODE {TAINT}-" in why.way_out
+
+
+NOW_S = 1795000000.0
+
+
+def ago(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(NOW_S - seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+LOCKED = Event(
+    "Pod", "mysql-0", "Unhealthy", "Startup probe failed: still checking the volume, or waiting for its lock"
+)
+
+
+@pytest.mark.parametrize(
+    ("started", "age_s", "events", "trouble", "overdue", "words"),
+    [
+        (False, 12, (), Trouble.STARTING, False, "container mysqld runs for 12 s, its startup probe has not passed"),
+        (
+            False,
+            12,
+            (LOCKED,),
+            Trouble.PROBE,
+            False,
+            "for 12 s, its startup probe has not passed: Startup probe failed",
+        ),
+        (
+            False,
+            412,
+            (LOCKED,),
+            Trouble.PROBE,
+            True,
+            "for 412 s, its startup probe has not passed: Startup probe failed",
+        ),
+        # Events are kept for an hour, and not everybody may read them.
+        (False, 4000, (), Trouble.PROBE, True, "runs for 4000 s, its startup probe has not passed"),
+        (True, 412, (), Trouble.STARTING, False, "runs for 412 s, its readiness probe has not passed"),
+        (True, 412, (UNHEALTHY,), Trouble.PROBE, False, "its readiness probe has not passed: Readiness probe failed"),
+        (True, 4000, (UNHEALTHY,), Trouble.PROBE, True, "for 4000 s, its readiness probe has not passed"),
+        (None, 412, (UNHEALTHY,), Trouble.PROBE, False, "container mysqld runs for 412 s: Readiness probe failed"),
+        # The clock here is behind that of the cluster.
+        (False, -90, (), Trouble.STARTING, False, "container mysqld runs, its startup probe has not passed"),
+    ],
+)
+def test_a_start_is_told_with_its_probe_and_how_long_it_takes(
+    started: bool | None, age_s: float, events: tuple[Event, ...], trouble: Trouble, overdue: bool, words: str
+) -> None:
+    status = {"name": "mysqld", "state": {"running": {"startedAt": ago(age_s)}}}
+    container = parse_pod(pod_json(containerStatuses=[status | ({} if started is None else {"started": started})]))
+    why = decide_why_not_ready(container, Evidence(events=events, now_s=NOW_S))
+    assert (why.trouble, why.overdue) == (trouble, overdue)
+    assert words in why.describe()
+
+
+@pytest.mark.parametrize(("age_s", "overdue"), [(20, False), (900, True)])
+def test_a_pod_that_does_not_get_to_its_containers_is_told_with_its_age(age_s: float, overdue: bool) -> None:
+    """A preparation that hangs on its volume, a mount without a word from mount(8), a node that does not begin."""
+    status = {"name": "prepare", "state": {"running": {"startedAt": ago(age_s)}}}
+    preparing = parse_pod(pod_json(startTime=ago(age_s), initContainerStatuses=[status]))
+    begun = parse_pod(pod_json(startTime=ago(age_s)))
+    why = decide_why_not_ready(preparing, Evidence(now_s=NOW_S))
+    assert (why.trouble, why.overdue) == (Trouble.STARTING, overdue)
+    assert f"container prepare is at work for {age_s} s" in why.seen
+    why = decide_why_not_ready(begun, Evidence(now_s=NOW_S))
+    assert (why.trouble, why.overdue) == (Trouble.STARTING, overdue)
+    assert f"being started on node n1 for {age_s} s" in why.seen
+    why = decide_why_not_ready(begun, Evidence((mount_event("timed out"),), now_s=NOW_S))
+    assert (why.trouble, why.overdue) == (Trouble.MOUNT, overdue)
+
+
+def test_rp_sts_06_a_pet_on_a_dead_node_is_waited_for_by_name() -> None:
+    pod = pod_with(name="mysql-1", node="n2", deleting=True)
+    why = decide_why_not_ready(pod, Evidence(node=NodeState("n2", False)))
+    assert "waiting for node n2, pet mysql-1 not replaced" in why.describe()
+    assert "out-of-service taint once it is surely off" in why.describe()
 
 
 def test_the_newest_mount_error_counts() -> None:

@@ -128,6 +128,27 @@ def test_rp_sts_02_a_roll_out_that_may_only_take_its_time_is_not_stuck_and_says_
 
 
 @pytest.mark.parametrize(
+    ("age_s", "started", "trouble"),
+    [
+        (100, False, Trouble.OLD_REVISION),
+        (400, False, Trouble.ROLLOUT_STUCK),
+        (400, True, Trouble.OLD_REVISION),
+        (4000, True, Trouble.ROLLOUT_STUCK),
+    ],
+)
+def test_a_roll_out_that_waits_for_a_start_without_end_is_stuck(age_s: int, started: bool, trouble: Trouble) -> None:
+    """It was called old_revision for ever, as if its turn were to come."""
+    runs = Container("mysqld", running=True, since="1970-01-01T00:00:00Z", started=started)
+    evidence = {"mysql-1": Evidence(now_s=float(age_s))}
+    zero, one = decide_readiness(VIEW, (pod(0, "old"), pod(1, ready=False, containers=(runs,))), evidence).pets
+    assert zero.why.trouble is trouble
+    assert one.why.trouble in (Trouble.STARTING, Trouble.PROBE)
+    probe = "readiness" if started else "startup"
+    assert f"runs for {age_s} s, its {probe} probe has not passed" in zero.why.seen
+    assert ("playbook site" in zero.why.way_out) is (trouble is Trouble.ROLLOUT_STUCK)
+
+
+@pytest.mark.parametrize(
     ("message", "trouble"),
     [
         ('create Pod mysql-1 in StatefulSet mysql failed error: pods "mysql-1" is forbidden: exceeded quota', "quota"),
