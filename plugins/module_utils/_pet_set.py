@@ -24,9 +24,10 @@ from ._core.kinds import ObjectRef
 from ._core.manifests import AGENT_ZIP, ANNOTATION_AGENT_HASH, ANNOTATION_NOT_AFTER, PetSetSpec
 from ._core.names import claim_name
 from ._core.options import parse_adopt
-from ._core.pet_probe import judge_probes
-from ._core.pet_set_spec import parse_identity, parse_passwords, parse_spec
-from ._core.pods import Pod, parse_ordinal
+from ._core.pet_probe import judge_probes, redact_probe
+from ._core.pet_set_spec import parse_identity, parse_passwords, parse_spec, with_secrets_of
+from ._core.pods import Pod, parse_ordinal, redact_pod
+from ._core.redact import Redactor
 from ._core.secrets_plan import TLS_KEYS
 from ._core.set_steps import Observed, Options, Plan, Step, combine_refusals, is_own, render_diff
 from ._core.statefulset import SetView, decide_readiness, parse_statefulset, plan_healing
@@ -47,6 +48,7 @@ from ._io.pet_set import (
     observe_evidence,
     observe_pet_set,
     observe_pods,
+    observe_redactor,
     observe_storage,
     record_known_pets,
     render_pet,
@@ -118,7 +120,7 @@ def _run_present(module: Module, client: KubeClient, partial: Partial) -> Mappin
     while True:
         attempt += 1
         observed = observe_pet_set(client, wish.spec)
-        masked = secret_values(observed, wish.spec)
+        masked = secret_values(observed.objects, wish.spec)
         for value in masked.values():
             mask_secret(module, value)
         spec = replace(wish.spec, known_pets=known_pets_of(observed, wish.spec))
@@ -350,7 +352,7 @@ def _wait_gone(module: Module, client: KubeClient, spec: PetSetSpec) -> dict[str
 
     def explain(seen: Seen) -> Judgement:
         view = SetView(spec.name, spec.namespace, "", 0, 0, 0)
-        evidence, _events = observe_evidence(client, spec, view, seen.pods, ())
+        evidence, _events = observe_evidence(client, spec, view, seen.pods, Redactor().hide)
         nodes = {pod.name: evidence[pod.name].node for pod in seen.pods}
         told = [
             f"{pod.name} on node {pod.node or '(none)'}"
@@ -388,9 +390,15 @@ def run_pet_set_info(module: Module, client: KubeClient, _partial: Partial) -> M
     spec = replace(spec, claim_template=view.claim_template or spec.claim_template)
     pods = observe_pods(client, spec)
     readiness = decide_readiness(view, pods)
+    # Only words of others can hold a secret: who shows none reads none.
+    redactor = Redactor()
+    if readiness.missing or params["probe"]:
+        redactor = observe_redactor(client, with_secrets_of(spec, live))
+        pods = tuple(redact_pod(pod, redactor.hide) for pod in pods)
+        readiness = decide_readiness(view, pods)
     stuck = [pet.pod for pet in readiness.missing]
     if readiness.missing:
-        evidence, set_events = observe_evidence(client, spec, view, stuck, ())
+        evidence, set_events = observe_evidence(client, spec, view, stuck, redactor.hide)
         readiness = decide_readiness(view, pods, evidence, set_events=set_events)
     own = {pet.ordinal: claim_name(spec.claim_template, spec.name, pet.ordinal) for pet in readiness.pets}
     # What the pod itself names, where there is one: whoever judges holds it against what its ordinal says.
@@ -411,7 +419,8 @@ def run_pet_set_info(module: Module, client: KubeClient, _partial: Partial) -> M
     ]
     if params["probe"]:
         ready = {pet.name: pet.pod.ip for pet in readiness.pets if pet.ready and pet.pod is not None}
-        probes = observe_probes(client, spec.namespace, list(ready), spec.service)
+        seen = observe_probes(client, spec.namespace, list(ready), spec.service)
+        probes = {name: redact_probe(probe, redactor.hide) for name, probe in seen.items()}
         judged = judge_probes(probes, ready, spec.service)
         pets = [{**pet, **judged.get(pet["name"], {})} for pet in pets]
     return {

@@ -22,8 +22,9 @@ from ._core.errors import AlreadyExists, ApiError, Conflict, Forbidden, InvalidI
 from ._core.kinds import ObjectRef
 from ._core.manifests import PetSetSpec, find_agent
 from ._core.names import parse_count, pet_name
-from ._core.pet_set_spec import parse_identity
-from ._core.ring import MAX_PASSWORD_BYTES, SECRET_KEY, LeaseView, Mode, PetState, Ring, RingPet, State
+from ._core.pet_set_spec import parse_identity, with_secrets_of
+from ._core.redact import Redactor
+from ._core.ring import MAX_PASSWORD_BYTES, SECRET_KEY, LeaseView, Mode, PetState, Ring, RingPet, State, redact_state
 from ._core.ring_copy import WAY_OUT_COPY, CopyLimits, LagWatch
 from ._core.ring_doubt import Looks, find_suspects
 from ._core.ring_judge import RingJudgement, Word, judge_markers, judge_ring, lacks_markers, render_ring_table
@@ -33,6 +34,7 @@ from ._io.clock import Deadline
 from ._io.compare import compare_pets
 from ._io.kube import KubeClient
 from ._io.mysql import HAS_PYMYSQL, PYMYSQL_IMPORT_ERROR, Connector, PetGone, Pets, port_forward_connector
+from ._io.pet_set import secret_values
 from ._io.wait import Judgement, wait_until
 from ._module import Module, mask_secret, progress_of
 
@@ -94,6 +96,7 @@ class Target:
     admin_password: str = ""
     replication_password: str = ""
     ca: str = ""
+    redactor: Redactor = field(default_factory=Redactor)
 
 
 @dataclass(slots=True)
@@ -115,6 +118,7 @@ class _Work:
     ring: Ring
     pets: Pets
     secret: str
+    redactor: Redactor
     may_lack_lease: bool = False
     broken_looks: int = 0
     left_since_s: Mapping[str, float] = field(default_factory=dict)
@@ -126,7 +130,7 @@ class _Work:
     def look(self) -> _Look:
         """The Lease first: what pets say afterwards is at least as new as their roles."""
         lease = _observe_lease(self.client, self.ring, self.may_lack_lease)
-        states = self.pets.observe()
+        states = {name: redact_state(one, self.redactor.hide) for name, one in self.pets.observe().items()}
         up = {name: state for name, state in states.items() if isinstance(state, PetState)}
         self.looks = self.looks.after(find_suspects(self.ring, up, lease), up, self.client.clock.now_s())
         plan = plan_ring(self.ring, states, lease, hash_password(self.secret) if self.secret else "", self.looks)
@@ -168,8 +172,8 @@ def observe_target(client: KubeClient, spec: PetSetSpec) -> Target:
         return Target(None)
     spec = with_secrets_of(spec, live)
     with ThreadPoolExecutor(2) as pool:
-        names = (spec.secret, spec.tls_secret)
-        passwords, tls = pool.map(lambda name: client.get(kinds.SECRET, name, spec.namespace), names)
+        refs = [ObjectRef(kinds.SECRET, name, spec.namespace) for name in (spec.secret, spec.tls_secret)]
+        passwords, tls = pool.map(lambda ref: client.get(ref.kind, ref.name, ref.namespace), refs)
     admin, replication = (_value(passwords, spec.namespace, spec.secret, key) for key in (_ADMIN_KEY, SECRET_KEY))
     size = len(replication.encode())
     if size > MAX_PASSWORD_BYTES:
@@ -186,17 +190,7 @@ def observe_target(client: KubeClient, spec: PetSetSpec) -> Target:
         admin,
         replication,
         _value(tls, spec.namespace, spec.tls_secret, "ca.crt"),
-    )
-
-
-def with_secrets_of(spec: PetSetSpec, live: Mapping[str, Any]) -> PetSetSpec:
-    """The names of the Secrets that were not given, as the pods have them: the user's own may be called anything."""
-    pod = ((live.get("spec") or {}).get("template") or {}).get("spec") or {}
-    found = {one.get("name"): (one.get("secret") or {}).get("secretName") or "" for one in pod.get("volumes") or ()}
-    return replace(
-        spec,
-        secret_name=spec.secret_name or found.get("secret", ""),
-        tls_secret_name=spec.tls_secret_name or found.get("tls", ""),
+        Redactor(tuple(secret_values(dict(zip(refs, (passwords, tls))), spec).values())),
     )
 
 
@@ -260,7 +254,7 @@ def _open(
             f"Secret {spec.namespace}/{spec.tls_secret}, key ca.crt", None, f"not a certificate: {problem}", "PEM"
         ) from None
     pets = Pets(ring, connector, clock=client.clock, limits=_copy_limits(module.params))
-    return _Work(module, client, ring, pets, target.replication_password, may_lack_lease=info)
+    return _Work(module, client, ring, pets, target.replication_password, target.redactor, info)
 
 
 def _copy_limits(params: Mapping[str, Any]) -> CopyLimits:

@@ -12,7 +12,7 @@ others and which may read nothing; the password goes from the pet's file to the 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -184,6 +184,21 @@ def parse_probe(text: str) -> Probe:
         mount = replace(mount, pnfs=pnfs, layouts=layouts)
     size, file = answered["size"], answered["file"]
     return Probe(mount, dns, ping, "", size, free_bytes, file, sql, found["write"], found["identity"])
+
+
+def redact_probe(probe: Probe, hide: Callable[[str], str]) -> Probe:
+    """The probe without secrets in what programs said; words with a meaning stay."""
+
+    def said(text: str) -> str:
+        return text if text in ("", "ok", "silent", "unknown") else hide(text)
+
+    return replace(
+        probe,
+        failure=said(probe.failure),
+        size=said(probe.size),
+        file=said(probe.file),
+        sql={peer: said(text) for peer, text in probe.sql.items()},
+    )
 
 
 def judge_probes(probes: Mapping[str, Probe], addresses: Mapping[str, str], service: str) -> dict[str, dict[str, Any]]:

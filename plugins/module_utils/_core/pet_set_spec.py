@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from .agent import parse_agent_files
@@ -318,3 +319,14 @@ def _database(value: Any) -> str:
     if text.lower() in ("mysql", "sys", "performance_schema", "information_schema", "petset") or text.endswith(" "):
         raise InvalidInput("app.database", text, "this schema is MySQL's or the collection's own", "any other name")
     return text
+
+
+def with_secrets_of(spec: PetSetSpec, live: Mapping[str, Any]) -> PetSetSpec:
+    """The names of the Secrets that were not given, as the pods have them: the user's own may be called anything."""
+    pod = ((live.get("spec") or {}).get("template") or {}).get("spec") or {}
+    found = {one.get("name"): (one.get("secret") or {}).get("secretName") or "" for one in pod.get("volumes") or ()}
+    return replace(
+        spec,
+        secret_name=spec.secret_name or found.get("secret", ""),
+        tls_secret_name=spec.tls_secret_name or found.get("tls", ""),
+    )

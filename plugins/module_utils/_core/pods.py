@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import enum
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -283,6 +283,21 @@ def parse_pod(obj: Mapping[str, Json]) -> Pod:
             if _map(one, "persistentVolumeClaim")
         ),
         since=str(status.get("startTime") or ""),
+    )
+
+
+def redact_pod(pod: Pod, hide: Callable[[str], str]) -> Pod:
+    """The pod without secrets in the words that may be quoted. What a check that went well has told stays."""
+    return replace(
+        pod,
+        message=hide(pod.message),
+        unscheduled=hide(pod.unscheduled),
+        containers=tuple(
+            one
+            if one.is_init and one.exit_code == 0
+            else replace(one, waiting_message=hide(one.waiting_message), ended_message=hide(one.ended_message))
+            for one in pod.containers
+        ),
     )
 
 

@@ -4,8 +4,8 @@
 """The report of a drill: what was staged, what clients saw, what every pet had afterwards.
 
 One :class:`Report` gives a page of HTML that needs nothing else, a Markdown twin and a JSON twin. Every text that goes
-in is shown as it is, so a secret must not be put in; every value is escaped for where it stands. Times on the timeline
-are seconds since its begin.
+in is shown as it is, so a secret must not be put in (redact.py); every value is escaped for where it stands. Times on
+the timeline are seconds since its begin.
 """
 
 from __future__ import annotations

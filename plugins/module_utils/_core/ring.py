@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
 from .gtid import GtidSet
@@ -214,6 +214,17 @@ class Down:
 
 
 State = Union[PetState, Down]
+
+
+def redact_state(state: State, hide: Callable[[str], str]) -> State:
+    """The state without secrets in what MySQL said: an error of the applier quotes the statement that failed."""
+    if isinstance(state, Down):
+        return replace(state, reason=hide(state.reason))
+    channel = state.channel
+    if channel is None:
+        return state
+    io_error, sql_error = (replace(one, text=hide(one.text)) for one in (channel.io_error, channel.sql_error))
+    return replace(state, channel=replace(channel, io_error=io_error, sql_error=sql_error))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from .._core import kinds
 from .._core.errors import ApiError, Forbidden, NotFound
@@ -71,7 +71,7 @@ def observe_node(client: KubeClient, name: str) -> NodeState:
     return NodeState(name) if live is None else parse_node(live)
 
 
-def observe_logs(client: KubeClient, namespace: str, pod: Pod, secrets: Iterable[str]) -> dict[str, str]:
+def observe_logs(client: KubeClient, namespace: str, pod: Pod, hide: Callable[[str], str]) -> dict[str, str]:
     """The last lines of containers that ended badly and left no word in their status."""
     found: dict[str, str] = {}
     for container in pod.containers:
@@ -81,9 +81,6 @@ def observe_logs(client: KubeClient, namespace: str, pod: Pod, secrets: Iterable
             text = client.pod_log(pod.name, namespace, container=container.name, previous=container.running)
         except (Forbidden, NotFound, ApiError):
             continue
-        text = last_lines(text or "")
-        for secret in secrets:
-            if secret:
-                text = text.replace(secret, "********")
-        found[container.name] = text
+        # Before it is cut: half a password would not be recognised.
+        found[container.name] = last_lines(hide(text or ""))
     return found

@@ -10,7 +10,7 @@ import binascii
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._core import kinds
@@ -23,7 +23,9 @@ from .._core.pods import (
     Evidence,
     Pod,
     parse_pod,
+    redact_pod,
 )
+from .._core.redact import Redactor
 from .._core.set_steps import Action, Observed, Step
 from .._core.statefulset import PetState, Readiness, SetView, decide_readiness, parse_statefulset, plan_healing
 from .._core.statefulset_plan import REPAIRED, wanted_refs
@@ -70,11 +72,11 @@ def known_pets_of(observed: Observed, spec: PetSetSpec) -> dict[int, str]:
     return parse_known_pets(str((live.get("data") or {}).get(KNOWN_PETS_KEY, "")))
 
 
-def secret_values(observed: Observed, spec: PetSetSpec) -> dict[str, str]:
+def secret_values(objects: Mapping[ObjectRef, Any], spec: PetSetSpec) -> dict[str, str]:
     """What is secret in the Secrets that were read, by key; only to keep it out of all output."""
     values: dict[str, str] = {}
     for name in (spec.secret, spec.tls_secret):
-        live = observed.objects.get(ObjectRef(kinds.SECRET, name, spec.namespace)) or {}
+        live = objects.get(ObjectRef(kinds.SECRET, name, spec.namespace)) or {}
         for key, text in (live.get("data") or {}).items():
             if key.endswith("-password") or key == "tls.key":
                 try:
@@ -82,6 +84,13 @@ def secret_values(observed: Observed, spec: PetSetSpec) -> dict[str, str]:
                 except (binascii.Error, UnicodeDecodeError):
                     continue
     return values
+
+
+def observe_redactor(client: KubeClient, spec: PetSetSpec) -> Redactor:
+    """Hides the secrets of the set, as far as they may be read."""
+    refs = [ObjectRef(kinds.SECRET, name, spec.namespace) for name in (spec.secret, spec.tls_secret)]
+    found = {ref: try_get(client, ref.kind, ref.name, ref.namespace) for ref in refs}
+    return Redactor(tuple(secret_values(found, spec).values()))
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -169,7 +178,7 @@ class Watcher:
 
     ``gone_uids``   pods that were told to go and must not count
     ``healed``      called with each pod that was deleted because it held up a roll-out
-    ``secrets``     values that must not appear in quoted logs
+    ``secrets``     values that must not appear in what is quoted
     """
 
     client: KubeClient
@@ -191,7 +200,8 @@ class Watcher:
         if live is None:
             return Seen(None, (), None)
         view = parse_statefulset(live)
-        pods = observe_pods(self.client, self.spec)
+        hide = Redactor(self.secrets).hide
+        pods = tuple(redact_pod(pod, hide) for pod in observe_pods(self.client, self.spec))
         if self.heal:
             self._heal(view, pods)
         readiness = self._judge(view, pods)
@@ -218,7 +228,7 @@ class Watcher:
     def _look_deeper(self, view: SetView, pods: tuple[Pod, ...], readiness: Readiness) -> Readiness:
         self._deeper_s = self.clock.now_s()
         self._evidence, self._set_events = observe_evidence(
-            self.client, self.spec, view, [pet.pod for pet in readiness.missing], self.secrets
+            self.client, self.spec, view, [pet.pod for pet in readiness.missing], Redactor(self.secrets).hide
         )
         return self._judge(view, pods)
 
@@ -287,24 +297,31 @@ def render_pet(pet: PetState) -> dict[str, Any]:
 
 
 def observe_evidence(
-    client: KubeClient, spec: PetSetSpec, view: SetView, pods: Iterable[Pod | None], secrets: Iterable[str]
+    client: KubeClient, spec: PetSetSpec, view: SetView, pods: Iterable[Pod | None], hide: Callable[[str], str]
 ) -> tuple[dict[str, Evidence], tuple[Event, ...]]:
-    """Events, nodes, claims and last words about pets that are not ready. What may not be read is left out."""
+    """Events, nodes, claims and last words about pets that are not ready. What may not be read is left out, and what
+    ``hide`` takes for a secret.
+    """
+
+    def hidden(events: Iterable[Event]) -> tuple[Event, ...]:
+        return tuple(replace(one, message=hide(one.message)) for one in events)
+
     stuck = [pod for pod in pods if pod is not None]
-    set_events = observe_events(client, spec.namespace, "StatefulSet", view.name)
+    set_events = hidden(observe_events(client, spec.namespace, "StatefulSet", view.name))
     names = sorted({pod.node for pod in stuck if pod.node})
     nodes = {name: observe_node(client, name) for name in names}
+    nodes = {name: replace(node, message=hide(node.message)) for name, node in nodes.items()}
     claims = try_list(client, kinds.PERSISTENT_VOLUME_CLAIM, spec.namespace) if stuck else None
     phases = {one["metadata"]["name"]: (one.get("status") or {}).get("phase") for one in claims or ()}
     found: dict[str, Evidence] = {}
     for pod in stuck:
         claim = claim_name(spec.claim_template, spec.name, pod.ordinal or 0)
         found[pod.name] = Evidence(
-            events=observe_events(client, spec.namespace, "Pod", pod.name, pod.uid),
+            events=hidden(observe_events(client, spec.namespace, "Pod", pod.name, pod.uid)),
             node=nodes.get(pod.node),
             claim=claim,
             claim_phase=None if claims is None else phases.get(claim) or "missing",
-            logs=observe_logs(client, spec.namespace, pod, secrets),
+            logs=observe_logs(client, spec.namespace, pod, hide),
             now_s=time.time(),
         )
     return found, set_events

@@ -28,6 +28,7 @@ from .._core.proxy_probe import (
     parse_view,
     try_command,
 )
+from .._core.redact import Redactor
 from .._core.set_steps import NamespaceState
 from .clock import Clock, Deadline
 from .kube import KubeClient
@@ -224,7 +225,7 @@ class ProxyWatcher:
                 self._evidence[pod.name] = Evidence(
                     events=observe_events(self.client, self.spec.namespace, "Pod", pod.name, pod.uid),
                     node=observe_node(self.client, pod.node) if pod.node else None,
-                    logs=observe_logs(self.client, self.spec.namespace, pod, ()),
+                    logs=observe_logs(self.client, self.spec.namespace, pod, Redactor().hide),
                 )
         return ProxySeen(seen.rollout, seen.pods, self._evidence)
 

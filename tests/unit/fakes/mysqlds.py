@@ -45,6 +45,7 @@ class FakeMysqld:
         self.is_slow = False
         self.ran: list[str] = []
         self.beats: set[str] | None = None
+        self.sql_error: tuple[int, str] = (0, "")
         self.variables = {
             "server_uuid": self.uuid,
             "server_id": str(1000 + ordinal),
@@ -130,7 +131,9 @@ class FakeSqlSession:
                 {
                     "channel_name": "ring",
                     "replica_io_running": "Yes" if pet.runs else "No",
-                    "replica_sql_running": "Yes" if pet.runs else "No",
+                    "replica_sql_running": "Yes" if pet.runs and not pet.sql_error[0] else "No",
+                    "last_sql_errno": pet.sql_error[0],
+                    "last_sql_error": pet.sql_error[1],
                     "seconds_behind_source": 500 if pet.is_slow else 0,
                 }
             ]

@@ -12,6 +12,7 @@ from ansible_collections.stateful.petset.plugins.module_utils import _module
 from ansible_collections.stateful.petset.plugins.module_utils._core import errors, kinds
 from ansible_collections.stateful.petset.plugins.module_utils._core.gtid import GtidSet
 from ansible_collections.stateful.petset.plugins.module_utils._core.kinds import ObjectRef
+from ansible_collections.stateful.petset.plugins.module_utils._core.redact import Redactor
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring import Down
 from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import PetDown
 from ansible_collections.stateful.petset.plugins.module_utils._ring import run_mysql_ring, run_mysql_ring_info
@@ -444,6 +445,21 @@ def test_the_marker_row_is_looked_for_on_each_pet_and_never_made() -> None:
     # A row that arrives at the second look was on its way.
     world.after_sleeps(0, lambda: pets["mysql-1"].__setattr__("beats", {"mysql-0"}))
     assert world.run(info=True)["judgement"]["word"] == "healthy"
+
+
+@pytest.mark.parametrize("info", [False, True])
+def test_an_error_that_quotes_a_statement_tells_no_password(monkeypatch: pytest.MonkeyPatch, info: bool) -> None:
+    world = World()
+    world.run()
+    said = f"Query: 'ALTER USER x IDENTIFIED BY 'unkn0wn'' with {REPLICATION} and {ADMIN}"
+    world.mysqlds.pets["mysql-1"].sql_error = (3619, said)
+    told = world.run(info=info, **({} if info else {"wait": False}))
+    assert "error 3619: Query: 'ALTER USER x IDENTIFIED BY ********" in told["summary"]
+    for secret in ("unkn0wn", ADMIN, REPLICATION):
+        assert secret not in str(told)
+    monkeypatch.setattr(Redactor, "hide", lambda _self, text: text)
+    told = world.run(info=info, **({} if info else {"wait": False}))
+    assert all(secret in str(told) for secret in ("unkn0wn", ADMIN, REPLICATION))
 
 
 def test_info_says_what_it_may_not_see() -> None:
