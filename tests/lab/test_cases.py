@@ -9,6 +9,7 @@ import base64
 import functools
 import json
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ import pytest
 
 from tests.pets import MYSQL
 from tests.robustness.nemesis.base import Fault, Pick
-from tests.robustness.nemesis.kill import MysqldKill
+from tests.robustness.nemesis.kill import MysqldKill, pod_uid
 from tests.robustness.nemesis.volumes import EmptyFolder, VolumeReleased, cordon, refusal
 from tests.robustness.processes import stop_process
 from tests.robustness.world import Place, World
@@ -192,9 +193,9 @@ class Cases:
         self.world.ssh("nfs", f"rm -rf {folder}.aside", limit_s=120)
 
     @contextmanager
-    def staged(self, fault: Fault, pet: str) -> Iterator[None]:
+    def staged(self, fault: Fault, *pets: str) -> Iterator[None]:
         """A fault that is seen to work within, and is undone after."""
-        pick = Pick((pet,))
+        pick = Pick(pets)
         fault.setup(self.world, pick)
         try:
             fault.inject(self.world, pick)
@@ -600,18 +601,39 @@ def test_a_disk_that_is_nearly_full(cases: Cases) -> None:
         cases.lab.cli("disk-free", "nfs", "/srv")
 
 
-def test_an_export_that_is_withdrawn(cases: Cases) -> None:
-    """From under a running pet, and then for a pod that is to mount it."""
-    pet = cases.standby
-    drop_in, path = drop_in_of(NAMESPACE), cases.world.place.folder(pet)
+@contextmanager
+def export_edited(cases: Cases, pet: str, edit: str) -> Iterator[None]:
+    """The line of the pet's export changed by a command of sed. After it the line is back, and the pet mounts anew."""
+    drop_in = drop_in_of(NAMESPACE)
+    edit = shlex.quote(f"\\#^{cases.world.place.folder(pet)} #{edit}")
     try:
-        assert cases.lab.ssh("nfs", f"sed -i.off '\\#{path}#d' {drop_in}; exportfs -ra; exportfs -f").rc == 0
-        said = wait_for(
-            "recovery tells it",
-            lambda: re.search(rf"{pet} +\w+ +wrong +(stale_handle|export_withdrawn)", cases.recovery()),
-            60,
-        )
-        assert said
+        script = f"sed -i.off {edit} {drop_in}; if cmp -s {drop_in}.off {drop_in}; then exit 1; fi"
+        assert cases.lab.ssh("nfs", f"{script}; exportfs -ra; exportfs -f").rc == 0
+        yield
+    finally:
+        script = f"[ ! -e {drop_in}.off ] || mv {drop_in}.off {drop_in}; exportfs -ra; exportfs -f"
+        assert cases.lab.ssh("nfs", script).rc == 0
+        # The kubelet tries a new pod's mount at once, an old one's when its time comes.
+        cases.pets.kubectl("delete", "pod", pet, "--wait=false", "--grace-period=0", "--force")
+
+
+def identity_of(cases: Cases, pet: str) -> str:
+    """Of the pet's folder on the server, what would be another after it was initialised, or is there meanwhile."""
+    script = "cat .petset-identity.json data/auto.cnf; ls -d .data.new-* 2>/dev/null || true"
+    done = cases.lab.ssh("nfs", f"cd {cases.world.place.folder(pet)}; {script}")
+    assert done.rc == 0, done.stderr
+    return done.stdout
+
+
+def test_an_export_that_is_withdrawn(cases: Cases) -> None:
+    """From under a running pet, and then for a pod that is to mount it. Its node may still mount the other pet's
+    export, so the server knows the node and not the handle; it refuses a node to which it exports nothing at all.
+    """
+    cases.wait_well()
+    pet = cases.standby
+    with export_edited(cases, pet, "d"):
+        assert "export the path again" in cases.wait_told(pet, "stale_handle", 60)
+        assert not re.search(rf"{pet} +\w+ +wrong +export_withdrawn", cases.recovery())
         cases.pets.kubectl("delete", "pod", pet, "--wait=false", "--grace-period=5")
         assert (
             "export"
@@ -621,12 +643,53 @@ def test_an_export_that_is_withdrawn(cases: Cases) -> None:
                 90,
             )[0]
         )
-    finally:
-        script = f"[ ! -e {drop_in}.off ] || mv {drop_in}.off {drop_in}; exportfs -ra; exportfs -f"
-        assert cases.lab.ssh("nfs", script).rc == 0
-    # The kubelet tries a new pod's mount at once, an old one's when its time comes.
-    cases.pets.kubectl("delete", "pod", pet, "--wait=false", "--grace-period=0", "--force")
     cases.wait_well()
+
+
+def test_an_export_that_is_read_only(cases: Cases) -> None:
+    """From under a running pet, whose mount still says rw; whether its mysqld lives on or has ended over it."""
+    cases.wait_well()
+    pet = cases.standby
+    before = identity_of(cases, pet)
+    with export_edited(cases, pet, "s/(rw,/(ro,/g"):
+        assert "export it read-write" in cases.wait_told(pet, "read_only")
+        assert identity_of(cases, pet) == before
+    cases.wait_well()
+    assert identity_of(cases, pet) == before
+
+
+class FolderOfOther(EmptyFolder):
+    """Another pet's folder stands where the pet's own should be. It must not start, nor touch what it finds."""
+
+    name = "folder-of-other"
+
+    def inject(self, world: World, pick: Pick) -> None:
+        """As somebody who mounts the wrong disk while the pet is down; the second pet is the other."""
+        folder, other = (world.place.folder(pet) for pet in pick.pets)
+        self._while_down(world, pick.pet, f"mountpoint -q {folder} || mount --bind {other} {folder}\nexportfs -f")
+
+    def is_effective(self, world: World, pick: Pick) -> bool:
+        """The new pod refuses, by the name of the reason."""
+        pod = world.pod(pick.pet)
+        return pod_uid(pod) != self.uids[pick.pet] and "other-ordinal" in refusal(pod)
+
+    def recover(self, world: World, pick: Pick) -> None:
+        """Its own folder again. The server may hold the other's a moment longer."""
+        folder = world.place.folder(pick.pet)
+        if world.ssh("nfs", f"mountpoint -q {folder}", ok=False).rc == 0:
+            script = f"exportfs -f\numount {folder} || umount -l {folder}\nexportfs -f"
+            self._while_down(world, pick.pet, script)
+
+
+def test_a_folder_of_another_pet(cases: Cases) -> None:
+    cases.wait_well()
+    pet, other = cases.standby, cases.writer
+    before = [identity_of(cases, one) for one in (pet, other)]
+    with cases.staged(FolderOfOther(), pet, other):
+        assert "the data is not touched" in cases.wait_told(pet, "folder_of_other")
+        assert identity_of(cases, pet) == identity_of(cases, other) == before[1]
+    cases.wait_well(180)
+    assert [identity_of(cases, one) for one in (pet, other)] == before
 
 
 def test_an_emptied_folder(cases: Cases) -> None:
