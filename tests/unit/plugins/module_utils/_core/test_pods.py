@@ -350,13 +350,6 @@ def test_a_pod_that_does_not_get_to_its_containers_is_told_with_its_age(age_s: f
     assert (why.trouble, why.overdue) == (Trouble.MOUNT, overdue)
 
 
-def test_rp_sts_06_a_pet_on_a_dead_node_is_waited_for_by_name() -> None:
-    pod = pod_with(name="mysql-1", node="n2", deleting=True)
-    why = decide_why_not_ready(pod, Evidence(node=NodeState("n2", False)))
-    assert "waiting for node n2, pet mysql-1 not replaced" in why.describe()
-    assert "out-of-service taint once it is surely off" in why.describe()
-
-
 def test_the_newest_mount_error_counts() -> None:
     events = (
         mount_event(MOUNT + "mount.nfs: access denied by server", "2"),
