@@ -131,8 +131,12 @@ class Runner:
         return self._wait(self.all_ready, limit_s)
 
     def wait_until_in_sync(self, limit_s: float) -> bool:
-        """Until any pet may take over."""
-        return self._wait(self.world.is_in_sync, limit_s)
+        """Until any pet may take over, and the writer gets through to the API server, which it renews its Lease at.
+
+        After the API server was away kube-proxy may lead nobody to it for half a minute: a second fault by then.
+        """
+        before = self.world.renewed_at()
+        return self._wait(lambda: self.world.is_in_sync() and self.world.renewed_at() != before, limit_s)
 
     def renew_pods(self) -> None:
         """New pods for pets whose mysqld was started again and again by faults before.

@@ -232,6 +232,11 @@ class World:
         named = ((lease or {}).get("metadata", {}).get("annotations") or {}).get("stateful.petset/in-sync", "")
         return set(named.split(",")) == set(self.place.pets)
 
+    def renewed_at(self) -> str:
+        """When the writer has renewed the Lease; empty without one."""
+        lease = self.get("lease", self.place.set_name) or {}
+        return str((lease.get("spec") or {}).get("renewTime") or "")
+
     def mysqld_pid(self, pet: str, pod_uid: str, node: str) -> str:
         """The pid of the pet's mysqld as the node sees it; empty if it does not run."""
         marks = f"{pod_uid}|{pod_uid.replace('-', '_')}"

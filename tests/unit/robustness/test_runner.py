@@ -83,6 +83,8 @@ class FakeWorld:
         self.mended_by_site = True
         self.restarts: dict[str, int] = {}
         self.kubectls: list[str] = []
+        self.looks = 0
+        self.api_s = 0.0
 
     def say(self, text: str) -> None:
         pass
@@ -102,6 +104,11 @@ class FakeWorld:
 
     def is_in_sync(self) -> bool:
         return self.ready
+
+    def renewed_at(self) -> str:
+        """Another time at each look, unless the API server is kept from the writer."""
+        self.looks += 1
+        return str(self.looks if self.api_s <= 0 else 0)
 
     def client_argv(self, command: str) -> list[str]:
         return [command]
@@ -280,6 +287,28 @@ def test_a_pet_that_ends_after_all_were_well_is_waited_for(
     done = run(world, tmp_path, monkeypatch)
     assert done.judgement.verdict is Verdict.TRUE, done.judgement
     assert world.plays == []
+
+
+def test_a_writer_that_the_api_server_is_still_kept_from_is_waited_for(
+    world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kube-proxy led nobody to an API server that was back for 37 s; the fault after that was the second at once."""
+    world.api_s = 37.0
+    sleep = time.sleep
+
+    def pass_by(seconds: float) -> None:
+        world.api_s -= seconds
+        sleep(min(seconds, 0.01))
+
+    monkeypatch.setattr(time, "sleep", pass_by)
+    setup = world.client
+
+    def client(command: str, *rest: Any, **more: Any) -> Done:
+        assert world.api_s <= 0
+        return setup(command, *rest, **more)
+
+    monkeypatch.setattr(world, "client", client)
+    assert run(world, tmp_path, monkeypatch).judgement.verdict is Verdict.TRUE
 
 
 def test_a_pet_that_was_killed_too_often_gets_a_new_pod_first(
