@@ -239,7 +239,9 @@ def _role_of(ring: Ring, pet: RingPet, lease: LeaseView) -> str:
 def _judge_open(ring: Ring, pet: RingPet, role: str, state: PetState, lease: LeaseView, judged: RingJudgement) -> None:
     if role == "master" and not state.is_open and lease.in_sync is not None:
         judged.tell(Word.DEGRADED, pet.name, RingTrouble.NOT_OPEN, f"{pet.name} is not open for writes")
-    if role in ("standby", "replica") and not state.super_read_only:
+    # A CLONE cannot drop a database under super_read_only.
+    is_open_for_copy = state.is_copied_to and state.read_only
+    if role in ("standby", "replica") and not state.super_read_only and not is_open_for_copy:
         text = f"{pet.name} is {'open for writes' if state.is_open else 'not super_read_only'} although it is a {role}"
         judged.tell(Word.BROKEN, pet.name, RingTrouble.NOT_READ_ONLY, text)
 

@@ -452,6 +452,9 @@ def _plan_seed(
     plan.steps += [
         RingStep(Kind.SQL, pet.name, f"SET GLOBAL clone_ssl_ca = {quote(ring.ca_path)}"),
         RingStep(Kind.SQL, pet.name, f"SET GLOBAL clone_valid_donor_list = {quote(address)}"),
+        # Else error 1290 where there is a database to drop, such as that of the application. read_only stays ON, so
+        # that no client writes; the restart that ends a CLONE brings both back.
+        RingStep(Kind.SQL, pet.name, "SET GLOBAL super_read_only = OFF"),
         RingStep(
             Kind.CLONE,
             pet.name,

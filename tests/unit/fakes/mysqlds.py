@@ -43,6 +43,7 @@ class FakeMysqld:
         self.size = 0
         self.copied_mib: int | None = None
         self.is_slow = False
+        self.is_super_read_only = True
         self.ran: list[str] = []
         self.beats: set[str] | None = None
         self.sql_error: tuple[int, str] = (0, "")
@@ -116,7 +117,7 @@ class FakeSqlSession:
                 {
                     **pet.variables,
                     "read_only": "OFF" if pet.is_open else "ON",
-                    "super_read_only": "OFF" if pet.is_open else "ON",
+                    "super_read_only": "OFF" if pet.is_open or not pet.is_super_read_only else "ON",
                 }
             ),
             "global_status": _rows(
@@ -174,11 +175,17 @@ class FakeSqlSession:
         elif found := re.match(r"SELECT asynchronous_connection_failover_add_source\('ring', '([^']+)', (\d+)", text):
             pet.failover.add((found[1], int(found[2])))
         elif found := re.match(r"CLONE INSTANCE FROM 'petset_repl'@'(mysql-\d)", text):
+            if pet.is_super_read_only:
+                # It has the application's database, which the CLONE would drop.
+                raise SqlError("pet", "error 1290", details={"mysql_error": 1290})
+            pet.is_super_read_only = True
             donor = self.world.pets[found[1]]
             pet.executed, pet.purged, pet.runs = donor.executed, donor.executed, False
             pet.config, pet.password, pet.size = dict(donor.config or {}), donor.password, donor.size
             self.world.replicate()
             raise SqlError("pet", "restart", details={"mysql_error": 3707})
+        elif text == "SET GLOBAL super_read_only = OFF":
+            pet.is_super_read_only = False
         elif not text.startswith("SET GLOBAL"):
             raise AssertionError(text)
         self.world.replicate()

@@ -167,7 +167,7 @@ def test_a_third_pet_is_cloned_and_followed_up_in_one_run() -> None:
     # Before it receives anything: nothing is cut off a killed writer's log any more.
     assert record == "change Lease default/mysql (followers: mysql-2)"
     words = [line.partition(": ")[2].split()[0] for line in actions]
-    assert words == ["SET", "SET", "CLONE", "CHANGE", "START", "SELECT", "SELECT"]
+    assert words == ["SET", "SET", "SET", "CLONE", "CHANGE", "START", "SELECT", "SELECT"]
     assert all(line.startswith("mysql-2") for line in actions)
     assert done["judgement"]["word"] == "healthy"
     assert done["pets"][2]["role"] == "replica"

@@ -66,6 +66,16 @@ def test_all_is_well() -> None:
     ]
 
 
+def test_a_pet_that_is_copied_to_is_out_of_super_read_only_and_not_called_open() -> None:
+    """A CLONE drops the application's database, which it cannot under super_read_only."""
+    closed = pet_of(RING, 1, super_read_only=False)
+    assert judged(writer_of(RING, 0), closed).word.value == "broken"
+    copied = replace(closed, clone_state="In Progress")
+    assert "not_read_only" not in {one.trouble.value for one in judged(writer_of(RING, 0), copied).troubles}
+    opened = replace(copied, read_only=False)
+    assert "not_read_only" in {one.trouble.value for one in judged(writer_of(RING, 0), opened).troubles}
+
+
 @pytest.mark.parametrize(
     ("pets", "lease", "word", "reason"),
     [
