@@ -274,7 +274,7 @@ def test_replication_that_cannot_be_known_yet(site: Site) -> None:
         ({"petset_nfs_server": ""}, "petset_nfs_server"),
         ({"petset_namespace": "not-there"}, "Namespace not-there"),
         ({"petset_mysql_config": {"sync_binlog": 0}}, "sync_binlog"),
-        ({"petset_passwords": {"root": 83}}, "quote it"),
+        ({"petset_passwords": {"root": 83}}, "petset_passwords.root: no text"),
         ({"petset_passwords": {"replication": "x" * 33}}, "MySQL takes 32"),
         ({"petset_proxy_service": {"type": "External"}}, "External"),
         ({"petset_proxy_service": {"name": "mysql"}}, "client_service.name"),
