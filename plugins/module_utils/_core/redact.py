@@ -53,7 +53,7 @@ class Redactor:
 def _forms(value: str) -> set[str]:
     """How a secret may stand in a text: as it is, and as SQL, JSON, a URL, a shell, Python and base64 have it."""
     forms: set[str] = set()
-    for plain in {value, value.strip()}:
+    for plain in (value, value.strip()):
         if not plain:
             continue
         escaped = plain.replace("\\", "\\\\")
