@@ -294,7 +294,7 @@ def test_rp_rep_01_only_the_new_words_are_sent(cases: Cases) -> None:
         assert cases.errors(one, "; ".join(OLD_STATEMENTS)) == ["1064"] * len(OLD_STATEMENTS)
         found = dict(line.split("\t") for line in cases.pets.sql(one, counted).splitlines())
         assert int(found["root"]) >= len(OLD_STATEMENTS)
-        # The client program mysql, with which pets are pinged as petset_repl, begins with "select $$", an error as well.
+        # The client program mysql, by which pets are pinged as petset_repl, asks "select $$" first: an error as well.
         assert not {"petset_admin", "petset_agent"} & set(found), found
     cases.wait_well()
 
