@@ -14,6 +14,7 @@ import json
 import re
 import shlex
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 from urllib.parse import quote, quote_plus
 
@@ -37,13 +38,18 @@ class Redactor:
 
     values: tuple[str, ...] = ()
 
+    @cached_property
+    def _ways(self) -> tuple[str, ...]:
+        """All ways of writing all values, the longest first; once, as each look hides many texts."""
+        return tuple(sorted({form for value in self.values for form in _forms(value)}, key=len, reverse=True))
+
     def hide(self, text: str) -> str:
         """The text with stars in the place of each secret.
 
         >>> Redactor(("it's",)).hide("using it\\\\'s as CREATE USER x IDENTIFIED BY 'other'")
         'using ******** as CREATE USER x IDENTIFIED BY ********'
         """
-        for form in sorted({form for value in self.values for form in _forms(value)}, key=len, reverse=True):
+        for form in self._ways:
             text = text.replace(form, STARS)
         for pattern in _CALLED:
             text = pattern.sub(rf"\g<1>{STARS}", text)

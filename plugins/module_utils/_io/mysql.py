@@ -488,6 +488,7 @@ class Pets:
                 # A new one for the next look: what breaks off is not taken for a copy that stands still.
                 self._drop(step.pet)
             except SqlError:
+                # Of this look alone. What the CLONE itself says is its thread's, and no progress runs out of time.
                 pass
             if thread.is_alive() and (over := watch.why_over(self.clock.now_s(), self.limits)):
                 raise TimedOut(f"pet {step.pet}", over, way_out=WAY_OUT_COPY)
