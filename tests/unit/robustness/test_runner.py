@@ -22,6 +22,10 @@ from tests.robustness.scenarios import Scenario
 from tests.robustness.world import Done, Place, World
 from tests.unit.robustness.histories import A, B
 
+# What ends well ends long before, on a busy machine too.
+PATIENCE_S = 60.0
+CUT_S = 0.3
+
 pytestmark = pytest.mark.slow  # clients that really write, for some tenths of a second
 
 
@@ -143,12 +147,12 @@ class FakeWorld:
 
 
 class Broken(Fault):
-    """Writes are refused until it is undone, or for ever."""
+    """Writes are refused until it is undone, or for ever. A test that waits for a limit cuts it short."""
 
     name = "broken"
     hold_s = 0.1
-    heal_limit_s = 0.5
-    effect_limit_s = 0.3
+    heal_limit_s = PATIENCE_S
+    effect_limit_s = PATIENCE_S
     for_ever = False
     raises = False
     has_effect = True
@@ -169,7 +173,8 @@ class Broken(Fault):
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
-    for name, value in (("WARM_S", 0.05), ("TAIL_S", 0.05), ("HELP_LIMIT_S", 0.5), ("READY_LIMIT_S", 0.5)):
+    limits = {"WARM_S": 0.05, "TAIL_S": 0.05, "HELP_LIMIT_S": PATIENCE_S, "READY_LIMIT_S": PATIENCE_S}
+    for name, value in limits.items():
         monkeypatch.setattr(runner, name, value)
     monkeypatch.setattr(runner, "write_report", lambda *_: None)
     return FakeWorld()
@@ -217,7 +222,7 @@ def test_a_lost_row_fails(world: FakeWorld, tmp_path: Path, monkeypatch: pytest.
 def test_what_does_not_heal_is_helped_and_told(
     world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = run(world, tmp_path, monkeypatch, for_ever=True)
+    done = run(world, tmp_path, monkeypatch, for_ever=True, heal_limit_s=CUT_S)
     assert world.plays == ["site"]
     assert done.history.meta.healed_by == "site"
     assert finding(done, "healing") is Verdict.FALSE
@@ -236,7 +241,8 @@ def test_what_cannot_be_helped_needs_a_person(
     world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.mended_by_site = False
-    done = run(world, tmp_path, monkeypatch, for_ever=True)
+    monkeypatch.setattr(runner, "HELP_LIMIT_S", CUT_S)
+    done = run(world, tmp_path, monkeypatch, for_ever=True, heal_limit_s=CUT_S)
     assert not done.history.meta.is_settled
     assert "it cannot be helped" in " ".join(done.history.meta.notes)
     assert done.judgement.verdict is Verdict.FALSE
@@ -245,7 +251,7 @@ def test_what_cannot_be_helped_needs_a_person(
 def test_a_fault_without_effect_is_unknown_and_undone(
     world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = run(world, tmp_path, monkeypatch, has_effect=False)
+    done = run(world, tmp_path, monkeypatch, has_effect=False, effect_limit_s=CUT_S)
     assert done.judgement.verdict is Verdict.UNKNOWN
     assert world.takes_writes
 
@@ -263,6 +269,7 @@ def test_a_set_that_is_ill_before_the_fault_says_nothing(
     world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.ready = False
+    monkeypatch.setattr(runner, "READY_LIMIT_S", CUT_S)
     done = run(world, tmp_path, monkeypatch)
     assert done.judgement.verdict is not Verdict.TRUE
     assert done.history.first("inject") is None
