@@ -4,9 +4,9 @@
 Usage: python -m bench [--times N] [--parts run,commits,pairs,lab,soak] [--pairs 2,10,30]
 
 Both sides get the same lab, the same machine and the same minute: they take turns. The raw figures of each part go to
-build/bench/PART.json when it came to its end, and the page in docs/bench.md is made of all of them: a part can be
-measured again by itself. One more part, ``cold``, only runs when it is named: the lab from empty caches. It needs the
-lab and the built collection (`make bench` sees to both).
+bench/measured/PART.json when it came to its end, and the page in docs/bench.md is made of all of them: a part can be
+measured again by itself, and the others keep theirs with their dates. One more part, ``cold``, only runs when it is
+named: the lab from empty caches. It needs the lab and the built collection (`make bench` sees to both).
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from tools.common import BUILD, ROOT, VENV, Failed, environment, say
 from tools.recap import what_happened
 from tools.stages import INSTALLED, venv_of
 
-FOLDER = BUILD / "bench"
+FOLDER = BUILD / "bench"  # how long each task took
+MEASURED = ROOT / "bench" / "measured"
 NAMESPACES = {OURS: "bench-ours", PEER: "bench-peer"}
 WRITES = ("create", "update", "patch", "delete", "deletecollection")
 Measurement = dict[str, Any]
@@ -323,12 +324,12 @@ def measure(bench: Bench, part: str) -> None:
     """Run a part and keep its figures, with when and where. Raises Failed."""
     bench.found = []
     PARTS[part](bench)
-    (FOLDER / f"{part}.json").write_text(json.dumps({"about": about(), "found": bench.found}, indent=1) + "\n")
+    (MEASURED / f"{part}.json").write_text(json.dumps({"about": about(), "found": bench.found}, indent=1) + "\n")
 
 
 def kept() -> dict[str, Any]:
-    """What is kept of each part, in this checkout."""
-    files = {part: FOLDER / f"{part}.json" for part in PARTS}
+    """What is kept of each part, some of it from earlier days and other clones."""
+    files = {part: MEASURED / f"{part}.json" for part in PARTS}
     return {part: json.loads(file.read_text()) for part, file in files.items() if file.exists()}
 
 
