@@ -116,6 +116,9 @@ class Bench:
     def remove(self, who: str, pairs: int = 2) -> None:
         """Everything of a side, data included: it is the benchmark's own."""
         namespace = NAMESPACES[who]
+        # The data goes as well, so no pet has to end in order.
+        now = ("--force", "--grace-period=0", "--timeout=60s")
+        lab("kubectl", "delete", "statefulset,deployment,pod", "--all", "-n", namespace, *now, check=False)
         lab("kubectl", "delete", "namespace", namespace, "--ignore-not-found", "--wait=true")
         names = [f"{namespace}-mysql-{number}" for number in range(pairs)]
         lab("kubectl", "delete", "pv", *names, "--ignore-not-found", "--wait=true")
