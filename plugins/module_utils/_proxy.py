@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 from ._core import kinds
-from ._core.errors import AlreadyExists, Conflict
+from ._core.errors import AlreadyExists, Conflict, Forbidden
 from ._core.haproxy import CONFIG_FILE, SINGLE_WRITER, read_hash, render_config
 from ._core.kinds import ObjectRef
 from ._core.options import parse_adopt
@@ -25,7 +25,7 @@ from ._core.proxy_plan import (
     render_proxy_pod,
     why_not_ready,
 )
-from ._core.proxy_probe import judge_views, render_view, table_of_proxies
+from ._core.proxy_probe import Verdict, judge_views, render_view, table_of_proxies
 from ._core.proxy_spec import parse_proxy_identity, parse_proxy_spec
 from ._core.set_steps import Action, Options, Step, combine_refusals, is_own, render_diff
 from ._io.clock import Deadline
@@ -152,7 +152,7 @@ def _predict(
         if plan.reload:
             actions[-1:-1] = [_reload_line(spec, pod) for pod in pods if is_running(pod)]
         judged = judge_rollout(parse_rollout(live), pods, {})
-        seen = {"ready": judged.done, "proxies": list(judged.pets)}
+        seen = {"ready": judged.done, "proxies": list(judged.pets), **_served(module, client, spec, pods)}
     result: dict[str, Any] = {
         **seen,
         "changed": bool(actions),
@@ -182,6 +182,28 @@ def _wait_ready(module: Module, client: KubeClient, spec: ProxySpec) -> dict[str
         "proxies": list(waited.judgement.pets),
         "waited_s": round(waited.seconds, 1),
         "progress": waited.lines,
+        **_served(module, client, spec, waited.observation.pods),
+    }
+
+
+def _served(module: Module, client: KubeClient, spec: ProxySpec, pods: Sequence[Pod]) -> dict[str, Any]:
+    """What the proxies say of the pets, if that is asked for. Without the right to ask them nothing is known."""
+    if not module.params["probe"]:
+        return {}
+    asked = [pod for pod in pods if is_running(pod) and not pod.deleting]
+    try:
+        views = observe_views(client, spec, asked)
+    except Forbidden as problem:
+        return {"agree": None, "writers": None, "readers": None, "troubles": [problem.render()]}
+    return _render_verdict(judge_views(views, read_hash(render_config(spec.config)), spec.config.mode), bool(views))
+
+
+def _render_verdict(verdict: Verdict, known: bool) -> dict[str, Any]:
+    return {
+        "agree": verdict.agree if known else None,
+        "writers": list(verdict.writers) if known else None,
+        "readers": list(verdict.readers) if known else None,
+        "troubles": list(verdict.troubles),
     }
 
 
@@ -278,7 +300,6 @@ def run_pet_proxy_info(module: Module, client: KubeClient, _partial: Partial) ->
         for pod in pods
     ]
     judged = judge_rollout(seen.rollout, pods, {})
-    known = bool(views)
     return {
         "changed": False,
         "exists": True,
@@ -286,10 +307,7 @@ def run_pet_proxy_info(module: Module, client: KubeClient, _partial: Partial) ->
         "summary": "; ".join([judged.summary, *verdict.troubles]),
         "mode": mode,
         "config_hash": wanted or None,
-        "agree": verdict.agree if known else None,
-        "writers": list(verdict.writers) if known else None,
-        "readers": list(verdict.readers) if known else None,
+        **_render_verdict(verdict, bool(views)),
         "proxies": proxies,
-        "troubles": list(verdict.troubles),
         "table": table_of_proxies(proxies, verdict.troubles),
     }

@@ -231,6 +231,13 @@ options:
     description: Take over fields that another manager owns. Without it such a field is an error that names both.
     type: bool
     default: false
+  probe:
+    description:
+      - Whether to ask the proxies, when they work, which pets they send writes and reads to, as
+        M(stateful.petset.pet_proxy_info) does; in check mode those that run.
+      - Without the right to create C(pods/exec) nothing is known of it, which is no failure.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - stateful.petset.kube
   - stateful.petset.wait
@@ -301,6 +308,25 @@ ready:
   description: Whether all proxies work.
   type: bool
   returned: when they were waited for, and in check mode when they exist
+agree:
+  description: Whether all proxies send writes to the same pets. Null when not all of them could be asked.
+  type: bool
+  returned: when they were asked (O(probe))
+writers:
+  description: The pets that any proxy sends writes to. Null when none could be asked.
+  type: list
+  elements: str
+  returned: when they were asked (O(probe))
+readers:
+  description: The pets that all proxies send reads to. Null when none could be asked.
+  type: list
+  elements: str
+  returned: when they were asked (O(probe))
+troubles:
+  description: What is wrong with what they say, a sentence for each.
+  type: list
+  elements: str
+  returned: when they were asked (O(probe))
 notes:
   description: What check mode cannot know.
   type: list
@@ -402,6 +428,7 @@ def argument_spec() -> dict[str, Any]:
         priority_class={"type": "str"},
         adopt={"type": "list", "elements": "str", "default": []},
         force_conflicts={"type": "bool", "default": False},
+        probe={"type": "bool", "default": False},
     )
 
 

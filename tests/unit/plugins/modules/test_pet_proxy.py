@@ -11,6 +11,7 @@ from ansible_collections.stateful.petset.plugins.module_utils import _proxy
 from ansible_collections.stateful.petset.plugins.module_utils._core import kinds
 from ansible_collections.stateful.petset.plugins.module_utils._core.errors import (
     FieldConflict,
+    Forbidden,
     InvalidInput,
     PetsetError,
     Refused,
@@ -440,6 +441,32 @@ def test_info_of_proxies_that_do_not_agree(world: World) -> None:
     assert info["writers"] == ["mysql-0", "mysql-1"]
     assert f"{pod}: mysql-1" in info["troubles"][0]
     assert "do not agree" in info["table"]
+
+
+def test_a_run_asks_the_proxies_when_it_is_told_to(world: World) -> None:
+    """What they say after the wait; in check mode those that run, and none where there are none yet."""
+    assert "agree" not in world.run(check=True, probe=True)
+    first = world.run(probe=True)
+    foretold = world.run(check=True, probe=True)
+    for found in (first, foretold):
+        assert (found["agree"], found["writers"], found["troubles"]) == (True, ["mysql-0"], [])
+        assert found["readers"] == ["mysql-0", "mysql-1"]
+    assert foretold["changed"] is False
+    world.proxies.silent.add(world.proxies.pods()[0])
+    assert world.run(probe=True)["agree"] is None
+    assert "agree" not in world.run()
+
+
+def test_a_run_without_the_right_to_ask_the_proxies_does_not_fail(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_words: object) -> str:
+        raise Forbidden("pods/exec", "user deployer may not create pods/exec", missing={}, way_out="grant it")
+
+    monkeypatch.setattr(io_proxy, "run_in_pod", refuse)
+    for found in (world.run(probe=True), world.run(check=True, probe=True)):
+        assert (found["ready"], found["agree"], found["writers"]) == (True, None, None)
+        assert "may not create pods/exec" in found["troubles"][0]
 
 
 @pytest.mark.parametrize("silent", [1, 2])

@@ -441,6 +441,47 @@ def test_a_set_that_is_not_there_is_degraded_and_fails_when_that_was_asked_for(p
         assert "default/mysql: degraded" in done.stdout
 
 
+ASKED = {"agree": True, "writers": ["mysql-0"], "ready": True, "proxies": [{"name": "a"}]}
+# What the first play finds, what later modules answer, and whether the proxies are to be asked once more in the end.
+AT_REST: dict[str, Any] = {
+    "pet_set": {"changed": False, "ready": True, "kept": []},
+    "pet_proxy": {"changed": False, **ASKED},
+    "mysql_ring": {"changed": False},
+    "pet_proxy_info": {**ASKED, "summary": "", "troubles": []},
+}
+RAN = {"changed": True, "waited_s": 1.5}
+ASKED_AGAIN: dict[str, tuple[dict[str, Any], bool]] = {
+    "nothing-done": ({}, False),
+    "replication-changed": ({"mysql_ring": {"changed": True}}, True),
+    "set-changed": ({"pet_set": {"changed": True, "ready": True, "kept": []}}, True),
+    "not-asked": ({"pet_proxy": {"changed": False, **ASKED, "agree": None, "writers": None}}, True),
+    "proxies-ran-last": (
+        {"mysql_ring": {"changed": True}, "pet_proxy look": {"changed": True}, "pet_proxy": {**ASKED, **RAN}},
+        False,
+    ),
+    "proxies-ran-last-and-know-nothing": ({"pet_proxy look": {"changed": True}, "pet_proxy": RAN}, True),
+}
+
+
+@pytest.mark.parametrize("case", ASKED_AGAIN)
+def test_proxies_that_said_it_last_are_not_asked_again_whether_clients_are_served(
+    playbooks: Playbooks, case: str
+) -> None:
+    answers, again = ASKED_AGAIN[case]
+    done = playbooks.run("site", answers={**AT_REST, **answers}, petset_storage_class="fast")
+    assert done.returncode == 0, done.stdout
+    assert playbooks.told.count("pet_proxy_info") == int(again)
+    assert all(call["probe"] for call in playbooks.calls if call["module"] == "pet_proxy")
+    assert playbooks.told.index("mysql_ring") > 0
+
+
+def test_proxies_are_not_asked_of_pets_that_nobody_wants_to_be_verified(playbooks: Playbooks) -> None:
+    done = playbooks.run("site", answers=AT_REST, petset_storage_class="fast", petset_verify=False)
+    assert done.returncode == 0, done.stdout
+    assert not any(call["probe"] for call in playbooks.calls if call["module"] == "pet_proxy")
+    assert "pet_proxy_info" not in playbooks.told
+
+
 SERVED = {"agree": True, "writers": ["mysql-0"], "summary": "2 of 2 proxies work", "troubles": []}
 VERIFIED: dict[str, tuple[dict[str, Any], str]] = {
     "served": (SERVED, ""),
