@@ -20,6 +20,8 @@ from petset_agent.decide import Decision, Memory, decide, pledge  # isort: skip
 
 STEP_S = 0.05
 TICK_S = 0.25
+# The limit of lag, for how long an answer may be told after the last look, and how old the look of another may be.
+READ_LIMIT_S = 10.0 + 2.0 + 1.0
 Gtids = frozenset[int]
 
 
@@ -57,6 +59,8 @@ class MySQL:
     semi_replica: bool = False
     io: bool = False
     sql: bool = False
+    broken: bool = False
+    """An error has stopped the applier. It still receives, and acknowledges."""
     linked: bool = False
     acks: int = 0
     back_s: float = 0.0
@@ -67,6 +71,10 @@ class MySQL:
 
     def history(self) -> set[int]:
         return self.executed | self.relay
+
+    def log(self) -> set[int]:
+        """What it finds when it starts again."""
+        return self.executed | {waiter.gtid for waiter in self.waiting}
 
     def release(self) -> None:
         for waiter in self.waiting:
@@ -119,6 +127,12 @@ class Pet:
     marker_started_s: float = 0.0
     snapshots: list[tuple[float, Gtids]] = field(default_factory=list)
     told: Gtids = frozenset()
+    heard: dict[str, Gtids] = field(default_factory=dict)
+    known: dict[str, Gtids] = field(default_factory=dict)
+    """What the others had told of at the last look."""
+    trails: dict[str, m.Trail[Gtids]] = field(default_factory=dict)
+    follows: int | None = None
+    """The ordinal of its source, if not the other master, or the first."""
     peers: dict[str, m.Peer] = field(default_factory=dict)
     compared: dict[str, m.Peer] = field(default_factory=dict)
     """The same as of the last look that mysqld answered: a peer is compared by it."""
@@ -130,6 +144,10 @@ class Pet:
     unwell_s: float = 0.0
     """When its agent or its mysqld was last stopped."""
 
+    @property
+    def uuid(self) -> str:
+        return f"u{self.ordinal}"
+
 
 class World:
     """``pets`` pets, and time in steps. Everything random comes from ``seed``."""
@@ -139,6 +157,11 @@ class World:
         self.now_s = 1000.0
         self.next_gtid = 1
         self.acked: set[int] = set()
+        self.writing_s = 0.0
+        """A clock that stands still while nobody can write: nothing becomes old then."""
+        self.acked_s: dict[int, float] = {}
+        self.maker: dict[int, Pet] = {}
+        self.restored = False
         self.version = 1
         followers = ",".join(f"p-{n}" for n in range(2, pets))
         names = tuple(f"p-{n}" for n in range(min(pets, 2)))
@@ -157,6 +180,8 @@ class World:
     # --- replication --------------------------------------------------------------------------------------------------
 
     def source_of(self, pet: Pet) -> Pet:
+        if pet.follows is not None:
+            return self.pets[pet.follows]
         return self.pets[1] if pet.ordinal == 0 else self.pets[0]
 
     def connected(self, pet: Pet) -> bool:
@@ -183,7 +208,7 @@ class World:
             elif not (mysql.up and source.up and mysql.io):
                 # A silent cut leaves the dump thread; an end that died does not.
                 mysql.linked = False
-            if mysql.up and not mysql.paused and mysql.sql and mysql.relay:
+            if mysql.up and not mysql.paused and mysql.sql and not mysql.broken and mysql.relay:
                 many = self.random.randint(0, len(mysql.relay))
                 for gtid in sorted(mysql.relay)[:many]:
                     mysql.relay.discard(gtid)
@@ -192,6 +217,7 @@ class World:
     def commit(self, pet: Pet, done: Callable[[], None], *, client: bool = True) -> None:
         mysql = pet.mysql
         gtid, self.next_gtid = self.next_gtid, self.next_gtid + 1
+        self.maker[gtid] = pet
 
         def told() -> None:
             if client:
@@ -206,6 +232,7 @@ class World:
 
     def acknowledge(self, pet: Pet, gtid: int) -> None:
         self.acked.add(gtid)
+        self.acked_s[gtid] = self.writing_s
         if self.record.mode == m.SPREAD:
             return
         for other in self.pets:
@@ -224,7 +251,7 @@ class World:
                     self.check_opening(pet)
                     mysql.open, mysql.offline = True, False
             case m.StartChannel():
-                mysql.sql = True
+                mysql.sql = not mysql.broken
                 mysql.io = mysql.io or not action.applier_only
             case m.StopReceiver():
                 mysql.io = False
@@ -256,12 +283,27 @@ class World:
         if self.record.mode == m.SPREAD:
             return
         lost = self.acked - pet.mysql.executed
-        if self.record.holder == pet.name and lost:
+        if lost and self.restored and (self.record.last_writer == pet.name or not self.is_fallen_back(pet)):
+            # Nobody has told it of more, see ``check_numbers``; or what is lost left no trace.
+            self.acked -= lost
+        elif self.record.holder == pet.name and lost:
             raise Violation(f"{pet.name} opens without {sorted(lost)[:5]}")
         for other in self.pets:
             # An agent that could act has closed its own by now; one that could not is kept from acknowledging.
             if other is not pet and other.mysql.takes_writes and self.now_s - other.unwell_s > other.settings.lease_s:
                 raise Violation(f"{pet.name} opens while {other.name} is open")
+
+    def is_fallen_back(self, pet: Pet) -> bool:
+        """Whether this pet has what another has made and has no more."""
+        mine, others = pet.mysql.history(), [other for other in self.pets if other is not pet]
+        return any(self.maker[gtid] is other for other in others for gtid in mine - other.mysql.log())
+
+    def check_numbers(self, pet: Pet) -> None:
+        """When it decides to open: what a pet made and another has told of is not made again."""
+        for name, theirs in pet.known.items():
+            again = {gtid for gtid in theirs - pet.mysql.log() if self.maker[gtid] is pet}
+            if again:
+                raise Violation(f"{pet.name} opens, and gives out again what {name} has: {sorted(again)[:5]}")
 
     def look(self, pet: Pet) -> None:
         mysql = pet.mysql
@@ -276,7 +318,8 @@ class World:
         pet.server = m.Server(
             answered_s=self.now_s,
             dead=False,
-            incarnation=f"{pet.name}/{mysql.starts}",
+            incarnation=f"{pet.uuid}-{mysql.starts}",
+            uuid=pet.uuid,
             open=mysql.open,
             offline=mysql.offline,
             applied=not mysql.relay,
@@ -289,13 +332,31 @@ class World:
                 True,
                 "on" if mysql.io and mysql.linked else "connecting" if mysql.io else "off",
                 mysql.sql,
+                1062 if mysql.broken else 0,
+                # Of its source alone, and of a silent one as well.
                 lag_s=0.0,
                 source=self.source_of(pet).name,
             ),
         )
         pet.snapshots = [*pet.snapshots[1 - m.SNAPSHOTS :], (self.now_s, frozenset(mysql.executed))]
         pet.told = frozenset(mysql.history())
-        pet.compared = dict(pet.peers)
+        pet.known = dict(pet.heard)
+        pet.compared = {name: self.compare(pet, peer) for name, peer in pet.peers.items()}
+
+    def compare(self, pet: Pet, peer: m.Peer) -> m.Peer:
+        """As ``Database._compare``; the sets of names are sorted out by who has made what."""
+        mysql, theirs = pet.mysql, pet.heard[peer.name]
+        trail = pet.trails[peer.name]
+        closed = not mysql.open and not mysql.waiting
+        return replace(
+            peer,
+            reached_s=trail.follow(lambda one: one <= mysql.executed),
+            more=self.name(theirs - mysql.executed) if closed else "",
+            less="" if peer.open or peer.answered_s == m.NEVER else self.name(mysql.history() - theirs),
+        )
+
+    def name(self, gtids: set[int] | Gtids) -> str:
+        return ",".join(f"{self.maker[gtid].uuid}:{gtid}" for gtid in sorted(gtids))
 
     def poll(self, pet: Pet) -> None:
         """What the peers' agents say, of their last look."""
@@ -306,6 +367,10 @@ class World:
             if other is pet or self.peer_cut or not other.agent_up or not pet.snapshots:
                 continue
             server, seen = other.server, other.told
+            pet.heard[other.name] = seen
+            trail = pet.trails.setdefault(other.name, m.Trail())
+            if server.answered_s != m.NEVER:
+                trail.add(server.answered_s, server.incarnation, other.snapshots[-1][1])
             as_of_s = m.newest_covered(pet.snapshots, lambda ours, seen=seen: ours <= seen)
             pet.peers[other.name] = m.Peer(
                 other.name,
@@ -321,6 +386,7 @@ class World:
                 covered=seen <= pet.mysql.history(),
                 pledged_s=pet.pledged_s,
                 answered_s=server.answered_s,
+                uuid=other.uuid,
             )
 
     def ask_pledge(self, pet: Pet) -> None:
@@ -433,6 +499,8 @@ class World:
                 if self.random.random() < 0.8:
                     self.kill(pet, 1.0, rewind=True)
             else:
+                if isinstance(action, m.Open) and self.record.mode != m.SPREAD and not pet.mysql.open:
+                    self.check_numbers(pet)
                 start_s = self.now_s + self.random.choice((0.0, 0.05, 0.3))
                 pet.sql = (start_s, self.now_s + 2.0, action)
 
@@ -464,6 +532,13 @@ class World:
         mysql.back_s = self.now_s + seconds
         pet.marker = replace(pet.marker, pending_since_s=None)
 
+    def restore(self, pet: Pet, seconds: float, share: float) -> None:
+        """Its volume comes back as it was when it had executed that share. The right one may be found again."""
+        self.kill(pet, seconds)
+        mysql = pet.mysql
+        mysql.executed = set(sorted(mysql.executed)[: round(len(mysql.executed) * share)])
+        self.restored = True
+
     def restart_agent(self, pet: Pet, seconds: float) -> None:
         pet.agent_up, pet.agent_back_s = False, self.now_s + seconds
 
@@ -477,7 +552,7 @@ class World:
             pet.question, pet.pledged_s = None, m.NEVER
             pet.server, pet.lease, pet.put, pet.call = m.Server(), None, None, None
             pet.peers, pet.compared, pet.marker, pet.snapshots, pet.sql = {}, {}, m.MarkerState(), [], None
-            pet.told = frozenset()
+            pet.told, pet.heard, pet.known, pet.trails = frozenset(), {}, {}, {}
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -507,6 +582,24 @@ class World:
         for pet in self.pets:
             if pet.ordinal >= 2 and pet.mysql.takes_writes:
                 raise Violation(f"{pet.name} is open and no master")
+        self.check_readers()
+
+    def check_readers(self) -> None:
+        """A reader has what was acknowledged a while ago: what agents know of each other is some seconds old."""
+        if self.record.mode == m.SPREAD:
+            return
+        if any(pet.mysql.takes_writes and pet.mysql.up and not pet.mysql.paused for pet in self.pets):
+            self.writing_s += STEP_S
+        old = [gtid for gtid, at_s in self.acked_s.items() if self.writing_s - at_s > READ_LIMIT_S]
+        for gtid in old:
+            if all(gtid in pet.mysql.executed for pet in self.pets) or gtid not in self.acked:
+                del self.acked_s[gtid]
+        for pet in self.pets:
+            if not pet.agent_up or pet.decision is None or self.now_s >= pet.decision.reader_until_s:
+                continue
+            lacks = [gtid for gtid in old if gtid in self.acked_s and gtid not in pet.mysql.executed]
+            if lacks:
+                raise Violation(f"/reader of {pet.name} says yes, without {lacks[:5]} of long ago")
 
     def check_pledged(self, name: str) -> None:
         """A writer that is not the holder is so by a pledge, while the holder has the lease by a request that landed

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.roles.pet_set import agent_rig  # noqa: F401
 
@@ -20,7 +22,9 @@ CHANNEL = m.Channel(configured=True, io="on", applier=True, lag_s=0.0, source=PE
 SERVER = m.Server(
     answered_s=NOW - 0.1, dead=False, incarnation="a/1", applied=True, semi_replica=True, clients=1, channel=CHANNEL
 )
-OTHER = m.Peer(PEER, 1, NOW - 0.2, True, "b/1", False, ME, True, True, NOW - 0.3, True, answered_s=NOW - 0.3)
+OTHER = m.Peer(
+    PEER, 1, NOW - 0.2, True, "b/1", False, ME, True, True, NOW - 0.3, True, answered_s=NOW - 0.3, reached_s=NOW - 0.8
+)
 BROKEN = replace(CHANNEL, io="off", applier=False, error_no=1062, error="Duplicate entry")
 LOCKED = replace(BROKEN, error_no=1205, error="Lock wait timeout exceeded")
 HANGS = replace(OTHER, alive=False, answered_s=NOW - 8.5)
@@ -68,6 +72,12 @@ LOST = {**HOLDS, "lost_since_s": NOW - 2}
 ALONE = replace(MINE, in_sync=(ME,), incarnations={ME: "a/1"})
 STOPPED = replace(SERVER, channel=replace(CHANNEL, io="off", applier=False))
 RESTARTED = replace(SERVER, incarnation="a/2")
+UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+LESS = replace(SERVER, uuid=UUID)
+KNOWS_MORE = replace(OTHER, more=f"4f22fa47-71ca-11e1-9e33-c80aa9429562:5,{UUID}:6-7", covered=False)
+KNEW_MORE = replace(KNOWS_MORE, asked_s=NOW - 60, alive=False, answered_s=NOW - 61)
+HAS_LESS = replace(OTHER, uuid=UUID, less=f"{UUID}:6-7")
+WROTE = replace(FREE, last_writer=ME)
 CASES: dict[str, tuple[Decision, list[str]]] = {
     "no answer of the API yet": (ask(replace(SERVER, open=True), None), ["Close"]),
     "no lease": (ask(replace(SERVER, open=True), m.Lease()), ["Close"]),
@@ -118,6 +128,58 @@ CASES: dict[str, tuple[Decision, list[str]]] = {
     ),
     "restarted between taking the lease and opening, has all that the last writer has": (
         ask(RESTARTED, replace(FREE, in_sync=(ME,))),
+        [f"put take {ME} {ME}"],
+    ),
+    "the last writer came back with less than it has written, as the other tells": (
+        ask(LESS, WROTE, peers=(KNOWS_MORE,), memory={"gave_up_s": NOW - 9}),
+        [],
+    ),
+    "the same, and the other has told it long ago": (
+        ask(LESS, WROTE, peers=(KNEW_MORE,), memory={"gave_up_s": NOW - 9}),
+        [],
+    ),
+    "the same, and nobody else is in-sync": (
+        ask(LESS, replace(WROTE, in_sync=(ME,)), peers=(KNOWS_MORE,), memory={"gave_up_s": NOW - 9}),
+        [],
+    ),
+    "the same, and the other cannot be asked": (
+        ask(LESS, WROTE, peers=(), memory={"gave_up_s": NOW - 9}),
+        [f"put take {ME} {ME}"],
+    ),
+    "the last writer has an empty volume: what it wrote is another server_uuid's": (
+        ask(
+            replace(SERVER, uuid="9999fa47-71ca-11e1-9e33-c80aa9429562"),
+            replace(WROTE, incarnations={ME: f"{UUID[:8]}-12-34", PEER: "b/1"}),
+            peers=(KNOWS_MORE,),
+            memory={"gave_up_s": NOW - 9},
+        ),
+        [],
+    ),
+    "the other has more, and none of it is this pet's own: the last writer takes it": (
+        ask(
+            LESS,
+            WROTE,
+            peers=(replace(KNOWS_MORE, more="4f22fa47-71ca-11e1-9e33-c80aa9429562:5"),),
+            memory={"gave_up_s": NOW - 9},
+        ),
+        [f"put take {ME} {ME}"],
+    ),
+    "a standby of this start that lacks what it wrote once": (ask(LESS, peers=(KNOWS_MORE,)), []),
+    "holder that is not open yet, and the other tells of more": (
+        ask(LESS, replace(ALONE, last_writer=ME), peers=(KNOWS_MORE,), memory={**HOLDS, "alone": True}),
+        [f"put give up - {ME}"],
+    ),
+    "restarted standby, and the last writer has less than it has written": (ask(RESTARTED, peers=(HAS_LESS,)), []),
+    "restarted standby, and the last writer has an empty volume": (
+        ask(
+            RESTARTED,
+            replace(FREE, incarnations={ME: "a/1", PEER: f"{UUID[:8]}-12-34"}),
+            peers=(replace(HAS_LESS, uuid="9999fa47-71ca-11e1-9e33-c80aa9429562"),),
+        ),
+        [],
+    ),
+    "standby of this start, and the last writer has less than it has written": (
+        ask(peers=(HAS_LESS,)),
         [f"put take {ME} {ME}"],
     ),
     "follower, offline_mode was left on": (ask(replace(SERVER, offline=True), THEIRS), ["Close"]),
@@ -444,6 +506,8 @@ def test_a_decision_changes_nothing_that_it_was_given() -> None:
         (ask(WRITER, MINE, memory={**HOLDS, "renewed_s": NOW - 1.5}), 0.5, 1.9),
         (ask(WRITER, MINE, peers=(PLEDGED,), memory={**HOLDS, "renewed_s": NOW - 60}), 1.5, 1.9),
         (ask(SERVER, MINE, memory=HOLDS), None, 1.9),
+        (ask(SERVER, MINE, memory={**HOLDS, "renewed_s": NOW - 9}, lease_busy=True), None, 1.0),
+        (ask(SERVER, MINE, memory={**HOLDS, "renewed_s": NOW - 11}, lease_busy=True), None, None),
         (ask(SERVER, THEIRS), None, 1.9),
         (ask(replace(SERVER, channel=replace(CHANNEL, lag_s=11.0)), THEIRS), None, None),
         (ask(STOPPED, THEIRS), None, None),
@@ -454,6 +518,8 @@ def test_a_decision_changes_nothing_that_it_was_given() -> None:
         "writer, nearly fenced",
         "writer, by a pledge",
         "opening",
+        "closed, as it could not renew the lease",
+        "closed for long, and another may have written",
         "follower",
         "lagging",
         "not receiving",
@@ -651,3 +717,155 @@ def test_a_pet_that_keeps_what_waits_takes_the_lease_back() -> None:
     free = replace(FREE, followers="", last_writer=ME)
     assert short(ask(KEPT, free, memory={"lease_changed_s": NOW - 9})) == [f"put take {ME} {ME}"]
     assert short(ask(WRITER, free, memory={"lease_changed_s": NOW - 9})) == ["Close"], "clients first"
+
+
+def test_rp_rep_07_a_last_writer_with_less_than_it_has_written_is_named_with_the_way_out() -> None:
+    """It took the lease and opened: it gave its numbers out again, for other rows, and both pets kept their own."""
+    free = ask(LESS, WROTE, peers=(KNOWS_MORE,), memory={"gave_up_s": NOW - 9})
+    (said,) = (why for why in free.reasons if "of its own" in why)
+    assert f"lacks transactions of its own that {PEER} has ({UUID}:6-7)" in said
+    assert "keep its volume aside, give it an empty one, and run site" in said
+    follows = ask(LESS, THEIRS, peers=(KNOWS_MORE,))
+    assert said in follows.reasons
+    assert follows.reader_until_s == m.NEVER, "its rows are old"
+    restarted = ask(RESTARTED, peers=(HAS_LESS,))
+    assert any(f"{PEER}, which may have had more, came back without" in why for why in restarted.reasons)
+
+
+_GTIDS = st.lists(
+    st.tuples(st.sampled_from((UUID, UUID.upper(), "4f22fa47-71ca-11e1-9e33-c80aa9429562")), st.integers(1, 99)),
+    max_size=4,
+)
+
+
+@given(
+    more=_GTIDS,
+    lease=st.sampled_from((FREE, WROTE, replace(WROTE, in_sync=(ME,)), THEIRS, MINE, ALONE)),
+    peer=st.sampled_from((OTHER, KNEW_MORE, replace(OTHER, alive=False))),
+    server=st.sampled_from((LESS, replace(LESS, incarnation="a/2"), replace(LESS, applied=False))),
+    memory=st.sampled_from(({}, HOLDS, {**HOLDS, "alone": True}, {"lease_changed_s": NOW - 9})),
+)
+def test_nothing_opens_while_another_is_known_to_have_more_of_its_own(
+    more: list[tuple[str, int]], lease: m.Lease, peer: m.Peer, server: m.Server, memory: dict[str, Any]
+) -> None:
+    said = replace(peer, more=",".join(f"{uuid}:{number}" for uuid, number in more))
+    decision = ask(server, lease, peers=(said,), memory=memory)
+    if any(uuid.lower() == UUID for uuid, _number in more):
+        assert not [one for one in decision.actions if isinstance(one, m.Open)]
+        assert "take" not in [one.purpose for one in decision.actions if isinstance(one, m.PutLease)]
+        assert (decision.writer_until_s, decision.reader_until_s) == (m.NEVER, m.NEVER)
+        assert any("transactions of its own" in why for why in decision.reasons)
+    else:
+        without = ask(server, lease, peers=(replace(peer, more=""),), memory=memory)
+        assert (decision.actions, decision.reasons) == (without.actions, without.reasons)
+
+
+# mysql-2 reads from mysql-0, a standby; mysql-1 writes.
+SOURCE = replace(OTHER, name=ME, ordinal=0, incarnation="a/1", source=PEER)
+THROUGH = replace(SERVER, semi_replica=False, channel=replace(CHANNEL, source=ME))
+SILENT = {"asked_s": NOW - 30, "answered_s": NOW - 30}
+HANDED_BACK = replace(FREE, holder="")
+READERS: dict[str, tuple[m.Lease, tuple[m.Peer, ...], bool]] = {
+    "has what the writer had": (THEIRS, (SOURCE, OTHER), True),
+    "its source has stopped applying": (THEIRS, (SOURCE, replace(OTHER, reached_s=NOW - 10.1)), False),
+    "late, within the limit": (THEIRS, (SOURCE, replace(OTHER, reached_s=NOW - 9.9)), True),
+    "it was never seen to have what the writer had": (THEIRS, (SOURCE, replace(OTHER, reached_s=m.NEVER)), False),
+    "it has all that its source has, and nobody told of the writer": (THEIRS, (SOURCE,), False),
+    "the writer's agent is away for a moment": (
+        THEIRS,
+        (SOURCE, replace(OTHER, **{**SILENT, "reached_s": NOW - 5})),
+        True,
+    ),
+    "the writer's agent is away": (THEIRS, (SOURCE, replace(OTHER, **{**SILENT, "reached_s": NOW - 30})), False),
+    "the writer's mysqld is down, and it had what that had": (
+        THEIRS,
+        (SOURCE, replace(OTHER, alive=False, answered_s=NOW - 60, reached_s=NOW - 60.5)),
+        True,
+    ),
+    "the writer's mysqld is down, and it had not": (
+        THEIRS,
+        (SOURCE, replace(OTHER, alive=False, answered_s=NOW - 60, reached_s=NOW - 75)),
+        False,
+    ),
+    "nobody writes since the last writer has gone": (
+        HANDED_BACK,
+        (SOURCE, replace(OTHER, **{**SILENT, "reached_s": NOW - 31})),
+        True,
+    ),
+    "nobody wrote when the lease was last read, long ago": (
+        replace(HANDED_BACK, asked_s=NOW - 60),
+        (SOURCE, replace(OTHER, **{**SILENT, "reached_s": NOW - 31})),
+        False,
+    ),
+    "the lease is an old one: another is open by now": (
+        replace(THEIRS, holder=ME, asked_s=NOW - 60),
+        (SOURCE, replace(OTHER, open=True, reached_s=NOW - 30)),
+        False,
+    ),
+    "nobody has written yet": (replace(FREE, last_writer=""), (SOURCE, replace(OTHER, reached_s=m.NEVER)), True),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_rows_are_as_old_as_the_writer_says_not_the_source(name: str) -> None:
+    """A replica behind a standby whose applier an error had stopped was a reader with a lag of 0, for days."""
+    lease, peers, reads = READERS[name]
+    decision = ask(THROUGH, lease, peers=peers, ordinal=2)
+    assert (decision.reader_until_s > NOW) is reads, decision.reasons
+    assert any("no reader" in why for why in decision.reasons) is not reads
+    assert all(f"through {ME}" in why for why in decision.reasons if PEER in why and "no reader" in why)
+
+
+def test_how_far_a_follower_is_behind_the_writer_is_a_number() -> None:
+    assert ask(THROUGH, THEIRS, peers=(SOURCE, replace(OTHER, reached_s=NOW - 42)), ordinal=2).behind_s == 42
+    assert ask(THROUGH, THEIRS, peers=(SOURCE,), ordinal=2).behind_s is None
+    assert ask(WRITER, MINE, memory=HOLDS).behind_s == 0
+    lagging = ask(
+        replace(THROUGH, channel=replace(THROUGH.channel, lag_s=11.0)), THEIRS, peers=(SOURCE, OTHER), ordinal=2
+    )
+    assert f"more than 10 s behind {ME}: no reader" in lagging.reasons
+
+
+@pytest.mark.parametrize(("reached_s", "reads"), [(NOW - 5, True), (NOW - 3600, False)])
+def test_a_pet_that_opens_with_much_to_apply_is_no_reader_yet(reached_s: float, reads: bool) -> None:
+    """It took the lease with all that was acknowledged, an hour of it in its relay log, and was a reader at once."""
+    late = replace(OTHER, alive=False, answered_s=NOW - 1, reached_s=reached_s)
+    decision = ask(replace(SERVER, applied=False), replace(ALONE, last_writer=PEER), peers=(late,), memory=HOLDS)
+    assert (decision.role, decision.reader_until_s > NOW) == ("opening", reads)
+
+
+@given(
+    ages=st.tuples(*[st.floats(0, 40) | st.none()] * 2),
+    asked=st.tuples(*[st.floats(0, 4)] * 2),
+    opened=st.tuples(st.booleans(), st.booleans()),
+    holder=st.sampled_from((ME, PEER)),
+    source=st.sampled_from((ME, PEER)),
+    lag_s=st.floats(0, 20),
+)
+def test_no_follower_reads_that_is_too_far_behind_whoever_is_the_source(
+    ages: tuple[float | None, float | None],
+    asked: tuple[float, float],
+    opened: tuple[bool, bool],
+    holder: str,
+    source: str,
+    lag_s: float,
+) -> None:
+    peers = tuple(
+        replace(
+            OTHER,
+            name=name,
+            ordinal=number,
+            asked_s=NOW - asked[number],
+            answered_s=NOW - asked[number] - 0.1,
+            open=opened[number],
+            reached_s=m.NEVER if age is None else NOW - age,
+        )
+        for number, (name, age) in enumerate(zip((ME, PEER), ages, strict=True))
+    )
+    server = replace(THROUGH, channel=replace(THROUGH.channel, source=source, lag_s=lag_s))
+    reads = ask(server, replace(FREE, holder=holder), peers=peers, ordinal=2).reader_until_s > NOW
+    age = dict(zip((ME, PEER), ages, strict=True))[holder]
+    if age is None or age > 10 or lag_s > 10:
+        assert not reads
+    if all(one is not None and one <= 10 for one in ages) and lag_s <= 10:
+        assert reads

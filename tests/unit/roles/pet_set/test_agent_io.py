@@ -8,10 +8,13 @@ import http.client
 import json
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.roles.pet_set import agent_rig  # noqa: F401
 
@@ -95,10 +98,14 @@ class Ranges(Database):
     def _subset(self, inner: str, outer: str) -> bool:
         return max(map(int, inner.split(","))) <= max(map(int, outer.split(",")))
 
+    def _subtract(self, whole: str, part: str) -> str:
+        return f"{part}-{whole}"
+
     def compare(self, looks: list[tuple[float, int]], received: int) -> m.Peer:
         self._snapshots.extend((taken_s, str(last)) for taken_s, last in looks)
         last = str(looks[-1][1])
-        return self._compare(RawPeer(m.Peer("mysql-0", 0, asked_s=looks[-1][0]), "u", str(received)), last, last)
+        raw = RawPeer(m.Peer("mysql-0", 0, asked_s=looks[-1][0]), "u", str(received))
+        return self._compare(raw, last, last, closed=True)
 
 
 def test_a_peer_catches_up_although_what_it_tells_is_older_than_our_last_look() -> None:
@@ -112,6 +119,59 @@ def test_a_peer_catches_up_although_what_it_tells_is_older_than_our_last_look() 
     many = [(float(number), number) for number in range(2 * m.SNAPSHOTS)]
     assert not Ranges().compare(many, m.SNAPSHOTS - 1).covers
     assert Ranges().compare(many, m.SNAPSHOTS).covers
+
+
+def test_what_a_peer_had_that_this_pet_has_not_is_said_only_when_no_commit_is_on_its_way() -> None:
+    peer = m.Peer("mysql-0", 0, asked_s=2.0, answered_s=1.9)
+    raw = RawPeer(peer, "u", "100", "90")
+    found = Ranges()._compare(raw, "80", "70", closed=True)
+    assert (found.uuid, found.more, found.less) == ("u", "80-100,90", "100,90-80,70")
+    assert Ranges()._compare(raw, "80", "70", closed=False).more == ""
+    assert Ranges()._compare(replace(raw, peer=replace(peer, open=True)), "80", "70", closed=True).less == ""
+    silent = Ranges()._compare(replace(raw, peer=replace(peer, answered_s=m.NEVER)), "80", "70", closed=True)
+    assert (silent.less, silent.reached_s) == ("", m.NEVER), "its agent has not looked yet"
+
+
+def test_a_pet_reaches_what_a_peer_had_a_while_ago_although_it_is_always_behind() -> None:
+    database, reached = Ranges(), []
+    for number in range(60):
+        raw = RawPeer(m.Peer("mysql-0", 0, answered_s=float(number)), "u", str(number))
+        executed = str(max(0, number - 9))
+        reached.append(database._compare(raw, executed, executed, closed=True).reached_s)
+    assert reached[9:] == [float(number) for number in range(51)]
+
+
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.booleans()), min_size=1, max_size=80),
+)
+def test_a_trail_never_says_more_than_is_so(steps: list[tuple[int, int, bool]]) -> None:
+    """Against all that the peer ever had: what is reached is covered, and the newest that is covered unless the pet is
+    farther behind than is kept.
+    """
+    trail: m.Trail[int] = m.Trail()
+    history: list[tuple[float, int]] = []
+    theirs = ours = 0
+    for number, (written, applied, told) in enumerate(steps):
+        theirs += written
+        ours = min(theirs, ours + applied)
+        if told:
+            history.append((float(number), theirs))
+            trail.add(float(number), "b/1", theirs)
+            trail.add(float(number), "b/1", theirs)
+        have = ours
+        reached_s = trail.follow(lambda one, have=have: one <= have)
+        covered = [taken_s for taken_s, one in history if one <= ours]
+        assert reached_s <= max(covered, default=m.NEVER)
+        if len(history) <= m.TRAIL:
+            assert reached_s == max(covered, default=m.NEVER)
+
+
+def test_a_trail_forgets_what_a_peer_came_back_without() -> None:
+    """A writer that is killed comes back without what nobody was told of: nobody ever gets it."""
+    trail: m.Trail[int] = m.Trail()
+    trail.add(1.0, "b/1", 7)
+    trail.add(2.0, "b/2", 6)
+    assert trail.follow(lambda one: one <= 6) == 2.0
 
 
 def test_who_refuses_is_dead_and_who_is_silent_is_not() -> None:

@@ -79,7 +79,7 @@ FAULTS: tuple[Fault, ...] = (
 def mend(world: World) -> None:
     world.peer_cut = False
     for pet in world.pets:
-        pet.mysql.paused = pet.api_cut = False
+        pet.mysql.paused = pet.api_cut = pet.mysql.broken = False
 
 
 def play(world: World) -> None:
@@ -111,11 +111,69 @@ def play(world: World) -> None:
             raise Broken(f"{pet.name} and {world.pets[0].name} differ")
 
 
-def explore(count: int, pets: int = 2, first: int = 0) -> None:
+def play_readers(world: World) -> None:
+    """A pet that only reads behind one of the masters, an applier that an error stops, and up to two faults beside it."""
+    random = world.random
+    world.pets[2].follows = random.randrange(2)
+    world.run(4.0)
+    if random.random() < 0.5:
+        world.kill(world.pets[0], 1.0)
+        world.run(6.0)
+    which = random.randrange(len(world.pets))
+    world.log.append(
+        f"{world.now_s:.2f} {world.pets[2].name} behind {world.source_of(world.pets[2]).name}, error on {which}"
+    )
+    world.pets[which].mysql.broken = True
+    for _fault in range(random.randint(0, 2)):
+        world.run(random.random() * 8.0)
+        fault, other, seconds = random.choice(FAULTS), random.randrange(len(world.pets)), random.choice(PAUSES_S)
+        world.log.append(f"{world.now_s:.2f} {fault.__name__} {other} {seconds}")
+        fault(world, other, seconds)
+    world.run(22.0)
+    mend(world)
+    world.run(15.0)
+    world.log.append(f"{world.now_s:.2f} mended")
+    silent = [pet.name for pet in world.pets if pet.decision is None or world.now_s >= pet.decision.reader_until_s]
+    if silent:
+        raise Broken(f"no reader 15 s after all was mended: {', '.join(silent)}")
+
+
+def play_restored(world: World) -> None:
+    """A volume comes back as it was a while ago; others are killed at about that time, or cannot be asked."""
+    random = world.random
+    world.run(4.0)
+    writer = next((pet for pet in world.pets if world.says_writer(pet)), world.pets[0])
+    pet = writer if random.random() < 0.8 else world.source_of(writer)
+    for step in sorted(random.sample(("restore", "kill", "agent", "api", "peers"), random.randint(1, 3))):
+        seconds = random.choice(PAUSES_S)
+        world.log.append(f"{world.now_s:.2f} {step} {pet.name} {seconds}")
+        if step == "kill":
+            world.kill(world.source_of(pet), seconds)
+        elif step == "agent":
+            _restart_agent(world, random.randrange(2), seconds)
+        elif step == "api":
+            _cut_api_of_all(world, 0, seconds)
+        elif step == "peers":
+            _cut_peers(world, 0, seconds)
+        else:
+            world.restore(pet, seconds, random.choice((0.0, 0.5, 0.9)))
+        world.run(random.choice((0.0, 0.2, 1.0)))
+    if not world.restored:
+        world.restore(pet, random.choice(PAUSES_S), random.choice((0.0, 0.5, 0.9)))
+    world.run(random.choice((0.0, 1.0, 4.0)))
+    mend(world)
+    world.run(15.0)
+    world.log.append(f"{world.now_s:.2f} mended")
+    told = " ".join(reason for one in world.pets if one.decision for reason in one.decision.reasons)
+    if "of its own" not in told and not any(world.says_writer(one) for one in world.pets):
+        raise Broken("nobody writes, and nobody says why")
+
+
+def explore(count: int, pets: int = 2, first: int = 0, story: Callable[[World], None] = play) -> None:
     for seed in range(first, first + count):
         world = World(seed, pets)
         try:
-            play(world)
+            story(world)
         except Broken as broken:
             told = [f"{pet.name}: {pet.decision.role} {pet.decision.reasons}" for pet in world.pets if pet.decision]
             raise Broken("\n".join([f"seed {seed}: {broken}", *world.log[-25:], *told])) from None
@@ -127,6 +185,14 @@ def test_two_pets() -> None:
 
 def test_with_a_pet_that_only_reads() -> None:
     explore(SCHEDULES // 8, pets=3, first=1_000_000)
+
+
+def test_readers_have_what_was_acknowledged_however_it_comes_to_them() -> None:
+    explore(SCHEDULES // 8, pets=3, first=2_000_000, story=play_readers)
+
+
+def test_a_pet_with_older_data_than_it_has_written_gives_no_number_out_again() -> None:
+    explore(SCHEDULES // 2, first=3_000_000, story=play_restored)
 
 
 def test_a_quiet_start_has_a_writer_and_all_in_sync_within_seconds() -> None:
@@ -361,18 +427,43 @@ def _pledges_to_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_world, "pledge", pledge)
 
 
+def _believes_its_own_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decide_module, "_is_current", lambda _look, _lease: True)
+
+
+def _opens_with_less_than_it_has_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decide_module, "_why_older", lambda _look, _lease: "")
+
+
+def _believes_who_came_back_with_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = decide_module._why_wait
+
+    def why_wait(look: decide_module._Look, lease: m.Lease) -> str:
+        peers = tuple(replace(peer, less="") for peer in look.seen.peers)
+        return right(replace(look, seen=replace(look.seen, peers=peers)), lease)
+
+    monkeypatch.setattr(decide_module, "_why_wait", why_wait)
+
+
 MISTAKES = (
     _any_member_may_take, _never_fences, _stops_waiting_before_the_record_says_so, _forgets_pledges,
-    _pledges_to_anybody,
+    _pledges_to_anybody, _believes_its_own_channel, _opens_with_less_than_it_has_written,
+    _believes_who_came_back_with_less,
 )  # fmt: skip
 
 
 # Where the world has the chance; elsewhere it takes long to find.
 FIRST = {_pledges_to_anybody: 1400}
+STORIES = {
+    _believes_its_own_channel: (3, play_readers),
+    _opens_with_less_than_it_has_written: (2, play_restored),
+    _believes_who_came_back_with_less: (2, play_restored),
+}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_are_found(mistake: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     mistake(monkeypatch)
+    pets, story = STORIES.get(mistake, (2, play))
     with pytest.raises(Broken):
-        explore(300, first=FIRST.get(mistake, 0))
+        explore(300, pets, FIRST.get(mistake, 0), story)

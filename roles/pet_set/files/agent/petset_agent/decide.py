@@ -19,6 +19,12 @@ In this order: never two writers, never lose an acknowledged write, then availab
   writes it goes on waiting, with clients kept out; once another holds the lease, mysqld is killed and what it held is
   cut off before it starts again (rewind.py). Where that is not possible it is committed, and comes late.
   A mysqld that hangs meanwhile is killed at once: it would be open for a moment when it wakes.
+* A pet that lacks what another has of this pet's own transactions came back with older data than it has written. It would
+  give out their GTIDs a second time, for other rows: it neither takes the lease nor opens, and serves no reads. Nor does
+  what it has prove to a restarted standby that it has everything. When no other's agent has told of its set, nobody
+  knows of that, and the last writer opens.
+* A follower's rows are as old as the writer's set that it has executed, however they come to it: its source may be
+  another follower that has stopped applying.
 * A holder whose mysqld is dead hands the lease back at once, and so does one whose mysqld hangs when the other's
   answers meanwhile. One storage under both makes both hang: then nobody could take over, and nobody is dropped.
 """
@@ -50,6 +56,7 @@ from .model import (
     Settings,
     StartChannel,
     StopReceiver,
+    made_by,
 )
 
 # In spread mode a commit of the master without the lease waits at most this long for the other.
@@ -70,6 +77,8 @@ _CONNECTING_S = 15.0
 _RESOLVED_S = 3.0
 # Commits that have waited this long may wait for a commit of our own, see _keep_members.
 _UNSTICK_S = 0.4
+# Of GTIDs that are named.
+_SHOWN_CHARS = 200
 
 
 @dataclass(slots=True)
@@ -134,6 +143,7 @@ class Decision:
     """``writer_until_s``: /writer may say yes before this time only; ``reader_until_s`` likewise.
 
     ``ask_pledge``: the lease could not be renewed lately, the other is to be asked to leave it to this pet.
+    ``behind_s``: how old this pet's rows may be at most, beside the writer's; None when that is not known.
     """
 
     actions: tuple[Action, ...]
@@ -143,6 +153,7 @@ class Decision:
     reader_until_s: float = NEVER
     reasons: tuple[str, ...] = ()
     ask_pledge: bool = False
+    behind_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -227,7 +238,7 @@ def decide(settings: Settings, seen: Observation, memory: Memory, now_s: float) 
         role = _hold(look, lease)
     else:
         role = _follow(look, lease, may_take=not seen.spoilt)
-    look.reasons += [one for one in (seen.spoilt, seen.doubt) if one]
+    look.reasons += [one for one in (seen.spoilt, seen.doubt, _why_older(look, lease)) if one]
     if not look.up:
         look.reasons.append("mysqld is down" if look.server.dead else "mysqld does not answer")
     writer_until_s, reader_until_s = _answers(look, lease, role)
@@ -240,6 +251,7 @@ def decide(settings: Settings, seen: Observation, memory: Memory, now_s: float) 
         reader_until_s,
         tuple(dict.fromkeys(look.reasons)),
         ask_pledge=late and role in ("writer", "opening"),
+        behind_s=_behind(look, lease)[1] if lease is not None and look.up else None,
     )
 
 
@@ -363,20 +375,95 @@ def _is_kept(look: _Look) -> bool:
 def _answers(look: _Look, lease: Lease | None, role: str) -> tuple[float, float]:
     """Until when /writer and /reader may say yes."""
     settings, server = look.settings, look.server
-    if not look.up or lease is None or look.seen.spoilt:
+    if not look.up or lease is None or look.seen.spoilt or _why_older(look, lease):
         return NEVER, NEVER
     if look.seen.doubt and role == "follower":
         return NEVER, NEVER
     until_s = server.answered_s + settings.hang_s
-    if role in ("writer", "opening"):
+    if role == "opening" and not server.applied:
+        # What it has still to apply may be of hours ago.
+        return NEVER, until_s if _is_current(look, lease) else NEVER
+    if role == "opening":
+        # Another may write since, when its view of the lease is an old one.
+        return NEVER, min(until_s, look.held_s + settings.lag_limit_s)
+    if role == "writer":
         closing = any(isinstance(one, Close) for one in look.actions)
-        writer_s = min(until_s, look.held_s + settings.fence_s) if role == "writer" and not closing else NEVER
-        return writer_s, until_s
+        return NEVER if closing else min(until_s, look.held_s + settings.fence_s), until_s
     if role == "co-writer":
         return min(until_s, lease.asked_s + settings.fence_s), until_s
-    lag_s = server.channel.lag_s
-    good = role == "follower" and server.channel.running and lag_s is not None and lag_s <= settings.lag_limit_s
-    return NEVER, until_s if good else NEVER
+    channel = server.channel
+    if role != "follower" or not channel.running:
+        return NEVER, NEVER
+    if channel.lag_s is None or channel.lag_s > settings.lag_limit_s:
+        look.reasons.append(f"more than {settings.lag_limit_s:g} s behind {channel.source}: no reader")
+        return NEVER, NEVER
+    return NEVER, until_s if _is_current(look, lease) else NEVER
+
+
+def _is_current(look: _Look, lease: Lease) -> bool:
+    """Whether a pet that is not open has the rows that the writer had lately; if not, it is told."""
+    limit_s = look.settings.lag_limit_s
+    name, behind_s = _behind(look, lease)
+    if behind_s is not None and behind_s <= limit_s:
+        return True
+    source = look.server.channel.source
+    through = f", which reach it through {source}" if source and source != name else ""
+    look.reasons.append(
+        f"it is not known to have the rows that {name} had {limit_s:g} s ago{through}: no reader"
+        if behind_s is None
+        else f"lacks rows that {name} had {limit_s:g} s ago{through}: no reader"
+    )
+    return False
+
+
+def _behind(look: _Look, lease: Lease) -> tuple[str, float | None]:
+    """The writer that this pet is farthest behind, and how old its rows may be at most: since when it has not been seen
+    to have all that the writer had. None: it never was. What its own channel says is of its source alone.
+    """
+    me, now_s = look.settings.me, look.now_s
+    heard = {peer.name: peer for peer in look.seen.heard}
+    reached_s = {peer.name: peer.reached_s for peer in look.seen.peers}
+    nobody = lease.holder in ("", me) and now_s - lease.asked_s <= look.settings.fence_s
+    # With a view of the lease that is old, and with mode spread, it is not the holder alone.
+    names = {peer.name for peer in heard.values() if peer.open and _answers_now(look, peer)}
+    names.add(lease.last_writer if lease.holder in ("", me) else lease.holder)
+    worst: tuple[str, float | None] = ("", 0.0)
+    for name in sorted(names - {"", me}):
+        peer, since_s = heard.get(name), reached_s.get(name, NEVER)
+        if since_s == NEVER:
+            return name, None
+        closed = peer is not None and (nobody or (_answers_now(look, peer) and not peer.alive))
+        # A mysqld that does not answer has no new rows: what it had last is all there is.
+        age_s = max(0.0, (peer.answered_s if closed and peer is not None else now_s) - since_s)
+        if worst[1] is not None and age_s > worst[1]:
+            worst = name, age_s
+    return worst
+
+
+def _why_older(look: _Look, lease: Lease | None) -> str:
+    """Why this pet's data are older than what it has written; "" when that is not known of any other's set, however
+    long ago that was told. An empty volume in place of its old one is the same: the record names its server_uuid.
+    """
+    named = (lease.incarnations if lease is not None else {}).get(look.settings.me, "")
+    for peer in look.seen.peers:
+        lost = made_by(peer.more, (look.server.uuid, _uuid_begin(named)))
+        if lost:
+            return (
+                f"lacks transactions of its own that {peer.name} has ({_shorten(lost)}): its data are older than what it"
+                " has written, and it would use their numbers again; keep its volume aside, give it an empty one, and"
+                " run site"
+            )
+    return ""
+
+
+def _uuid_begin(incarnation: str) -> str:
+    """The begin of a server_uuid that an incarnation names, "" without one."""
+    begin, dash, _start = incarnation.partition("-")
+    return begin if dash else ""
+
+
+def _shorten(gtids: str) -> str:
+    return gtids if len(gtids) <= _SHOWN_CHARS else f"{gtids[:_SHOWN_CHARS]}..."
 
 
 # --- the holder of the lease ------------------------------------------------------------------------------------------
@@ -401,6 +488,7 @@ def _hold(look: _Look, lease: Lease) -> str:
         or not (look.up or waits)
         or settings.me not in in_sync
         or _restarted(look, lease)
+        or _why_older(look, lease)
     ):
         return _give_up(look, lease)
     role = "opening"
@@ -687,6 +775,9 @@ def _take(look: _Look, lease: Lease) -> None:
     if not server.applied and server.channel.error_no:
         look.reasons.append(f"may not take the lease: the channel is stopped by error {server.channel.error_no}")
         return
+    # Its reason is told for each pet.
+    if _why_older(look, lease):
+        return
     wait = _why_wait(look, lease)
     if wait:
         look.reasons.append(wait)
@@ -714,6 +805,12 @@ def _why_wait(look: _Look, lease: Lease) -> str:
             return f"mysqld was restarted since it was in-sync, and {name}, which may have more, does not answer"
         if not peer.covered:
             return f"{name} has more"
+        lost = made_by(peer.less, (peer.uuid, _uuid_begin(lease.incarnations.get(name, ""))))
+        if lost:
+            return (
+                f"mysqld was restarted since it was in-sync, and {name}, which may have had more, came back without"
+                f" transactions of its own ({_shorten(lost)}): what it has now proves nothing"
+            )
         if peer.ordinal < settings.ordinal and free_s < settings.stagger_s + settings.failback_s:
             return f"{name} goes first"
     return ""

@@ -509,6 +509,7 @@ class Agent:
             "petset_semi_sync_waiting_sessions": float(server.waiting),
             "petset_channel_running": float(server.channel.running),
             "petset_channel_lag_seconds": -1.0 if lag_s is None else lag_s,
+            "petset_behind_writer_seconds": -1.0 if decision.behind_s is None else round(decision.behind_s, 3),
         }
         self._view = View(
             now_s,

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 SPREAD = "spread"
 SINGLE_WRITER = "single_writer"
@@ -14,6 +15,8 @@ NEVER = float("-inf")
 FOREVER_MS = 4294967295
 # Looks at what this pet has executed that are kept, 0.4 s apart: the age of what a peer's agent tells, and some.
 SNAPSHOTS = 8
+# What a peer had executed that this pet has not yet: longer than the lag that readers are spared.
+TRAIL = 40
 _Set = TypeVar("_Set")
 
 
@@ -79,12 +82,13 @@ class Server:
     ``acks``        commits acknowledged so far
     ``offline``     only administrators may connect: closing was interrupted half-way
     ``waits_forever`` semi-sync, when on, never lets commits go on alone: neither after a time-out nor without a replica
-    ``incarnation`` another one after each start of mysqld
+    ``incarnation`` another one after each start of mysqld; begins with that of ``uuid``, its server_uuid
     """
 
     answered_s: float = NEVER
     dead: bool = True
     incarnation: str = ""
+    uuid: str = ""
     open: bool = False
     offline: bool = False
     executed: str = ""
@@ -111,6 +115,10 @@ class Peer:
     ``resolved_s``  when its name was last looked up, with an answer
     ``pledged_s``   start of the last question after which it pledged to leave the lease to this pet
     ``applied``     it has executed all that it has received: it can open at once
+    ``reached_s``   this pet has executed all that it had executed at that time
+    ``more``        GTIDs that it holds and this pet has not executed; "" while clients may write here, as a commit on
+                    its way is not counted yet
+    ``less``        GTIDs that this pet holds and it does not; "" while clients may write there
     """
 
     name: str
@@ -128,6 +136,10 @@ class Peer:
     answered_s: float = NEVER
     applied: bool = True
     resolved_s: float = NEVER
+    uuid: str = ""
+    reached_s: float = NEVER
+    more: str = ""
+    less: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,3 +300,51 @@ def newest_covered(snapshots: Sequence[tuple[float, _Set]], covers: Callable[[_S
     2.0
     """
     return next((taken_s for taken_s, ours in reversed(snapshots) if covers(ours)), NEVER)
+
+
+@dataclass(slots=True)
+class Trail(Generic[_Set]):
+    """What a peer had executed at times, oldest first, as far as this pet has not executed it.
+
+    ``reached_s``: the newest time of which this pet has everything. It is right however the peer's rows come here.
+
+    >>> trail = Trail()
+    >>> for taken_s, theirs in ((1.0, {1}), (2.0, {1, 2}), (3.0, {1, 2, 3})):
+    ...     trail.add(taken_s, "start 1", theirs)
+    >>> trail.follow(lambda theirs: theirs <= {1, 2})
+    2.0
+    """
+
+    reached_s: float = NEVER
+    _incarnation: str = ""
+    _newest_s: float = NEVER
+    _left: deque[tuple[float, _Set]] = field(default_factory=lambda: deque(maxlen=TRAIL))
+
+    def add(self, taken_s: float, incarnation: str, theirs: _Set) -> None:
+        """What its mysqld had at ``taken_s``; one answer may be told again and again."""
+        if incarnation != self._incarnation:
+            # It may have come back without what it had told nobody: this pet would wait for that for ever.
+            self._left.clear()
+            self._incarnation = incarnation
+        if taken_s <= self._newest_s:
+            return
+        self._newest_s = taken_s
+        if self._left and self._left[-1][1] == theirs:
+            self._left.pop()
+        self._left.append((taken_s, theirs))
+
+    def follow(self, covered: Callable[[_Set], bool]) -> float:
+        """``reached_s`` now that this pet has all of what ``covered`` says yes to. A set once covered stays so."""
+        while self._left and covered(self._left[0][1]):
+            self.reached_s, _theirs = self._left.popleft()
+        return self.reached_s
+
+
+def made_by(gtids: str, uuids: Iterable[str]) -> str:
+    """The part of a GTID set that servers with these server_uuids, or begins of them, have made.
+
+    >>> made_by("3e11-aa:1-3:7,4f22-bb:5,3E11-aa:tag:1", ("3e11",))
+    '3e11-aa:1-3:7,3E11-aa:tag:1'
+    """
+    begins = tuple(one.lower() for one in uuids if one)
+    return ",".join(part for part in "".join(gtids.split()).split(",") if part and part.lower().startswith(begins))

@@ -35,6 +35,7 @@ from .model import (
     SqlAction,
     StartChannel,
     StopReceiver,
+    Trail,
     newest_covered,
 )
 
@@ -97,6 +98,7 @@ class Database:
         self._password_file = password_file
         self._connection: pymysql.Connection[Any] | None = None
         self._snapshots: deque[tuple[float, str]] = deque(maxlen=SNAPSHOTS)
+        self._trails: dict[str, Trail[str]] = {}
         self.incarnation = ""
 
     def fileno(self) -> int | None:
@@ -133,6 +135,8 @@ class Database:
             if self._stamp() != before:
                 connection.close()
                 raise pymysql.err.OperationalError(2013, "mysqld was started anew in between")
+            if before != self.incarnation:
+                self._trails.clear()
             self._connection, self.incarnation = connection, before
             self._snapshots.clear()
         with self._connection.cursor() as cursor:
@@ -184,12 +188,15 @@ class Database:
         replica = rows[0] if rows else {}
         received = join_sets(replica.get("Retrieved_Gtid_Set") or "")
         applied = self._subset(received, executed)
-        peers = tuple(self._compare(raw, executed, received) for raw in raw_peers)
+        # read_only was read before the set, and is ON only when no commit is on its way that the set does not name.
+        closed = bool(row["read_only"]) and not int(status.get("source_wait_sessions", 0))
+        peers = tuple(self._compare(raw, executed, received, closed=closed) for raw in raw_peers)
         uuid = str(row["uuid"])
         server = Server(
             answered_s=started_s,
             dead=False,
             incarnation=f"{uuid[:8]}-{self.incarnation}",
+            uuid=uuid,
             # While SET GLOBAL super_read_only waits for a commit, that variable says ON already, and OFF again when the
             # wait is given up; read_only tells the truth.
             open=not row["read_only"],
@@ -241,12 +248,30 @@ class Database:
     def _subset(self, inner: str, outer: str) -> bool:
         return bool(self._query("SELECT GTID_SUBSET(%s, %s) AS yes", (inner, outer))[0]["yes"])
 
-    def _compare(self, raw: RawPeer, executed: str, received: str) -> Peer:
-        """A peer's sets beside ours. Of ours the newest that it covers: while clients write, it never has our last."""
-        theirs = join_sets(raw.executed, raw.received)
-        as_of_s = newest_covered(self._snapshots, lambda ours: self._subset(ours, theirs))
-        covered = self._subset(theirs, join_sets(executed, received))
-        return replace(raw.peer, covers=as_of_s != NEVER, covers_as_of_s=as_of_s, covered=covered)
+    def _subtract(self, whole: str, part: str) -> str:
+        return join_sets(str(self._query("SELECT GTID_SUBTRACT(%s, %s) AS rest", (whole, part))[0]["rest"]))
+
+    def _compare(self, raw: RawPeer, executed: str, received: str, *, closed: bool) -> Peer:
+        """A peer's sets beside ours. Of ours the newest that it covers: while clients write, it never has our last; and
+        of its the newest that we have executed. ``closed``: no client's commit is on its way here.
+        """
+        ours, theirs = join_sets(executed, received), join_sets(raw.executed, raw.received)
+        as_of_s = newest_covered(self._snapshots, lambda one: self._subset(one, theirs))
+        reached_s = NEVER
+        if raw.peer.answered_s != NEVER:
+            trail = self._trails.setdefault(raw.peer.name, Trail())
+            trail.add(raw.peer.answered_s, raw.peer.incarnation, raw.executed)
+            reached_s = trail.follow(lambda one: self._subset(one, executed))
+        return replace(
+            raw.peer,
+            uuid=raw.uuid,
+            covers=as_of_s != NEVER,
+            covers_as_of_s=as_of_s,
+            covered=self._subset(theirs, ours),
+            reached_s=reached_s,
+            more=self._subtract(theirs, executed) if closed and theirs else "",
+            less="" if raw.peer.open or raw.peer.answered_s == NEVER else self._subtract(ours, theirs),
+        )
 
     # --- hands --------------------------------------------------------------------------------------------------------
 
