@@ -174,21 +174,35 @@ class Rig:
     def start(self) -> None:
         self._make_template()
         for pet in self.pets:
-            shutil.copytree(self.folder / "template", pet.folder / "data")
-            (pet.folder / "data" / "auto.cnf").unlink(missing_ok=True)
-            for name in ("tmp", "innodb-temp"):
-                (pet.folder / name).mkdir()
-            (pet.folder / "my.cnf").write_text(self._option_file(pet))
-            pet.start_mysqld()
+            self._begin(pet)
         for pet, source in zip(self.pets, reversed(self.pets), strict=True):
-            self.wait(lambda pet=pet: bool(pet.sql("SELECT 1")), 30, f"{pet.name} answers")
-            pet.sql(
-                f"CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {source.port},"
-                " SOURCE_USER = 'petset_repl', SOURCE_AUTO_POSITION = 1, SOURCE_SSL = 1, SOURCE_CONNECT_RETRY = 1,"
-                " SOURCE_RETRY_COUNT = 0, SOURCE_HEARTBEAT_PERIOD = 1 FOR CHANNEL 'ring'"
-            )
+            self._follow(pet, source)
         for pet in self.pets:
             pet.start_agent()
+
+    def add_replica(self, ordinal: int, source: Pet) -> Pet:
+        """A pet that only reads, which is none of ``pets``."""
+        pet = Pet(self, ordinal)
+        self._begin(pet)
+        self._follow(pet, source)
+        pet.start_agent()
+        return pet
+
+    def _begin(self, pet: Pet) -> None:
+        shutil.copytree(self.folder / "template", pet.folder / "data")
+        (pet.folder / "data" / "auto.cnf").unlink(missing_ok=True)
+        for name in ("tmp", "innodb-temp"):
+            (pet.folder / name).mkdir()
+        (pet.folder / "my.cnf").write_text(self._option_file(pet))
+        pet.start_mysqld()
+
+    def _follow(self, pet: Pet, source: Pet) -> None:
+        self.wait(lambda: bool(pet.sql("SELECT 1")), 30, f"{pet.name} answers")
+        pet.sql(
+            f"CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {source.port},"
+            " SOURCE_USER = 'petset_repl', SOURCE_AUTO_POSITION = 1, SOURCE_SSL = 1, SOURCE_CONNECT_RETRY = 1,"
+            " SOURCE_RETRY_COUNT = 0, SOURCE_HEARTBEAT_PERIOD = 1 FOR CHANNEL 'ring'"
+        )
 
     def make_lease(self, *, in_sync: str = "mysql-0,mysql-1") -> None:
         body = {

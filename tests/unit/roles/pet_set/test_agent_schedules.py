@@ -112,7 +112,7 @@ def play(world: World) -> None:
 
 
 def play_readers(world: World) -> None:
-    """A pet that only reads behind one of the masters, an applier that an error stops, and up to two faults beside it."""
+    """A pet that only reads behind one of the masters, an applier that an error stops, and up to two faults beside."""
     random = world.random
     world.pets[2].follows = random.randrange(2)
     world.run(4.0)

@@ -19,10 +19,10 @@ In this order: never two writers, never lose an acknowledged write, then availab
   writes it goes on waiting, with clients kept out; once another holds the lease, mysqld is killed and what it held is
   cut off before it starts again (rewind.py). Where that is not possible it is committed, and comes late.
   A mysqld that hangs meanwhile is killed at once: it would be open for a moment when it wakes.
-* A pet that lacks what another has of this pet's own transactions came back with older data than it has written. It would
-  give out their GTIDs a second time, for other rows: it neither takes the lease nor opens, and serves no reads. Nor does
-  what it has prove to a restarted standby that it has everything. When no other's agent has told of its set, nobody
-  knows of that, and the last writer opens.
+* A pet that lacks what another has of this pet's own transactions came back with older data than it has written. It
+  would give out their GTIDs a second time, for other rows: it neither takes the lease nor opens, and serves no reads.
+  Nor does what it has prove to a restarted standby that it has everything. When no other's agent has told of its set,
+  nobody knows of that, and the last writer opens.
 * A follower's rows are as old as the writer's set that it has executed, however they come to it: its source may be
   another follower that has stopped applying.
 * A holder whose mysqld is dead hands the lease back at once, and so does one whose mysqld hangs when the other's
@@ -449,9 +449,9 @@ def _why_older(look: _Look, lease: Lease | None) -> str:
         lost = made_by(peer.more, (look.server.uuid, _uuid_begin(named)))
         if lost:
             return (
-                f"lacks transactions of its own that {peer.name} has ({_shorten(lost)}): its data are older than what it"
-                " has written, and it would use their numbers again; keep its volume aside, give it an empty one, and"
-                " run site"
+                f"lacks transactions of its own that {peer.name} has ({_shorten(lost)}): its data are older than what"
+                " it has written, and it would use their numbers again; keep its volume aside, give it an empty one,"
+                " and run site"
             )
     return ""
 
