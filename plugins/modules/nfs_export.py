@@ -149,6 +149,12 @@ options:
     type: str
     choices: [fail, warn]
     default: fail
+  describe_server:
+    description:
+      - Whether the result also tells of the server and its clients, as M(stateful.petset.nfs_export_info) does; that
+        saves a call of it.
+    type: bool
+    default: false
 notes:
   - Compares what exports mean, so that another notation of a path, a network or an option is no change.
   - Check mode also works on a server where the packages are not installed yet.
@@ -247,6 +253,17 @@ foreign_problems:
   returned: always
   type: list
   elements: str
+server:
+  description:
+    - The server of the kernel after the run, with the keys of RV(stateful.petset.nfs_export_info#module:server).
+  returned: with O(describe_server)
+  type: dict
+clients:
+  description:
+    - The connected NFSv4 clients after the run, with the keys of RV(stateful.petset.nfs_export_info#module:clients).
+  returned: with O(describe_server)
+  type: list
+  elements: dict
 exportfs:
   description: What C(exportfs -ra) answered.
   returned: when it was run
@@ -273,6 +290,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.exports impo
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_desired import Desired, parse_desired
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_options import render_table_options
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_plan import Plan, plan_exports
+from ansible_collections.stateful.petset.plugins.module_utils._core.nfs_proc import describe_server
 from ansible_collections.stateful.petset.plugins.module_utils._io.nfs import Module, NfsServer, Outcome, find_server
 
 EXPORT_SPEC: dict[str, Any] = {
@@ -310,6 +328,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     },
     "withdraw_in_use": {"type": "bool", "default": False},
     "foreign_errors": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
+    "describe_server": {"type": "bool", "default": False},
 }
 
 
@@ -347,6 +366,8 @@ def run(module: Module, server: NfsServer) -> None:
     for text in [*plan.warnings, *(outcome.warnings if outcome is not None else ())]:
         module.warn(text)
     result = result_of(desired, plan, outcome)
+    if module.params["describe_server"]:
+        result.update(describe_server(server.observe_server()))
     if result["foreign_problems"] and module.params["foreign_errors"] == "fail":
         done = "would be applied" if module.check_mode else "are applied"
         module.fail_json(

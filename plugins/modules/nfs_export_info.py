@@ -190,7 +190,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.exports_desi
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_options import render_table_options
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_plan import differences, parse_files
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_table import Row, Table, build_table
-from ansible_collections.stateful.petset.plugins.module_utils._core.nfs_proc import ServerFacts, review_server
+from ansible_collections.stateful.petset.plugins.module_utils._core.nfs_proc import describe_server, review_server
 from ansible_collections.stateful.petset.plugins.module_utils._io.nfs import Module, NfsServer, find_server
 
 ARGUMENT_SPEC: dict[str, Any] = {"name": {"type": "str"}}
@@ -207,22 +207,6 @@ def describe_row(row: Row, wrong: set[Row], used: set[tuple[str, str]]) -> dict[
         "line": row.entry.line,
         "in_table": row not in wrong,
         "used": (row.path, row.client) in used,
-    }
-
-
-def describe_server(facts: ServerFacts) -> dict[str, Any]:
-    """The server for the result."""
-    return {
-        "running": facts.threads > 0,
-        "threads": facts.threads,
-        "versions": dict(facts.versions),
-        "lease_s": facts.lease_s,
-        "grace_s": facts.grace_s,
-        "package_version": facts.package_version,
-        "listening": facts.listening,
-        "enabled": facts.enabled,
-        "settings": facts.settings,
-        "delegations": facts.delegations,
     }
 
 
@@ -253,18 +237,8 @@ def run(module: Module, server: NfsServer) -> None:
         ],
         skipped_files=[printable(one) for one in server.observe_skipped()],
         differences=differences(table.rows, _strangers(table, known), known, snapshot.facts.hosts),
-        server=describe_server(facts),
-        clients=[
-            {
-                "address": client.address,
-                "name": printable(client.name),
-                "version": client.version,
-                "status": client.status,
-                "renewed_s": client.renewed_s,
-            }
-            for client in facts.clients
-        ],
         refused=[{"path": printable(path), "client": printable(client)} for path, client in facts.refused],
+        **describe_server(facts),
     )
 
 

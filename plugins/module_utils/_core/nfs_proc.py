@@ -12,8 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from .exports import decode
+from .exports import decode, printable
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class OpenFile:
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """The server for nfs_export_info. None or empty where the kernel's server does not run or does not tell."""
+    """The server for the results of modules. None or empty where the kernel's server does not run or does not tell."""
 
     threads: int
     versions: Mapping[str, bool]
@@ -52,6 +53,34 @@ class ServerFacts:
     enabled: bool = False
     settings: str | None = None
     delegations: bool | None = None
+
+
+def describe_server(facts: ServerFacts) -> dict[str, Any]:
+    """``server`` and ``clients`` of a result, alike in all modules that tell of them."""
+    return {
+        "server": {
+            "running": facts.threads > 0,
+            "threads": facts.threads,
+            "versions": dict(facts.versions),
+            "lease_s": facts.lease_s,
+            "grace_s": facts.grace_s,
+            "package_version": facts.package_version,
+            "listening": facts.listening,
+            "enabled": facts.enabled,
+            "settings": facts.settings,
+            "delegations": facts.delegations,
+        },
+        "clients": [
+            {
+                "address": client.address,
+                "name": printable(client.name),
+                "version": client.version,
+                "status": client.status,
+                "renewed_s": client.renewed_s,
+            }
+            for client in facts.clients
+        ],
+    }
 
 
 def parse_listening(table: str, port: int) -> bool:

@@ -194,6 +194,46 @@ def test_info(root: Path) -> None:
     assert [row["path"] for row in info(root, "mysql")["exports"]] == ["/srv/a"]
 
 
+CLIENT = """clientid: 0x1
+address: "192.0.2.11:890"
+status: confirmed
+seconds from last renew: 12
+name: "Linux NFSv4.2 node-1"
+minor version: 2
+"""
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("problem", ["", "/srv/z 192.0.2.1(ro, rw)\n"])
+def test_the_server_is_described_as_by_info(root: Path, check_mode: bool, problem: str) -> None:
+    (root / "etc/exports").write_text(problem)
+    (root / "proc/fs/nfsd/clients/1").mkdir(parents=True)
+    (root / "proc/fs/nfsd/clients/1/info").write_text(CLIENT)
+    (root / "proc/fs/nfsd/versions").write_text("-3 +4 -4.0 +4.1\n")
+    ended, _warnings = call(root, check_mode, name="mysql", exports=[EXPORT], describe_server=True)
+    # What others broke is a failure after the work, and the server is told of all the same.
+    assert ended.failed is bool(problem)
+    looked = info(root)
+    for key in ("server", "clients"):
+        assert ended.result[key] == looked[key]
+    assert ended.result["server"]["versions"] == {"3": False, "4": True, "4.0": False, "4.1": True}
+    assert [client["name"] for client in ended.result["clients"]] == ["Linux NFSv4.2 node-1"]
+
+
+def test_the_server_is_not_described_unasked(root: Path) -> None:
+    ended, _warnings = call(root, name="mysql", exports=[EXPORT])
+    assert not {"server", "clients"} & set(ended.result)
+
+
+def test_a_machine_without_packages_is_described(root: Path) -> None:
+    (root / "proc/fs/nfsd/threads").unlink()
+    io = server(root, None)
+    ended, _warnings = call(root, True, io, name="mysql", exports=[EXPORT], describe_server=True)
+    found = ended.result["server"]
+    assert (found["package_version"], found["running"], found["settings"]) == ("", False, None)
+    assert ended.result["clients"] == []
+
+
 def test_info_tells_of_exports_that_no_file_gives(root: Path) -> None:
     (root / ETAB).write_text("/srv/q\t*(ro)\n")
     assert info(root)["differences"] == ["/srv/q for * is still in the export table"]
