@@ -64,11 +64,16 @@ def run_playbook(
 
 
 def run_play(
-    folder: Path, collections: Path, play: str, hosts: Mapping[str, Mapping[str, Any]], **environment: str
+    folder: Path,
+    collections: Path,
+    play: str,
+    hosts: Mapping[str, Mapping[str, Any]],
+    *options: str,
+    **environment: str,
 ) -> tuple[str, list[tuple[str, Any]]]:
     """What it printed, and of each message that it showed the host and the text, in order."""
     named = {name: {**LOCAL, **given} for name, given in hosts.items()}
-    done = run_playbook(folder, collections, play, {"hosts": named}, **environment)
+    done = run_playbook(folder, collections, play, {"hosts": named}, *options, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     # The output of debug is the result: a module that writes it down would cost more than the role.
     shown = re.findall(r"^ok: \[([-\w]+)\] => (\{\n.*?^\})", done.stdout, re.MULTILINE | re.DOTALL)

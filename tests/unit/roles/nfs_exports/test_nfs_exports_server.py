@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,13 @@ class ActionModule(ActionBase):
             begun = any(one["module"] == "systemd_service" and one["state"] in starts for one in made)
             return {{"changed": False, **case["after" if begun else "before"]}}
         if {name!r} == "nfs_export":
-            refused = {{"failed": True, "msg": case["refused"]}} if case["refused"] else {{}}
-            return {{"changed": look, "look": look, "foreign_problems": case["broken"], **refused}}
+            if case["refused"] or case["broken"] and args["foreign_errors"] == "fail":
+                return {{"failed": True, "msg": case["refused"] or case["broken"][0]}}
+            server = case["before"] if args.get("describe_server") else {{}}
+            # Every look says changed, so that a role that believed it would be seen.
+            changed = look or bool(case["plan"])
+            told = {{"look": look, "plan": case["plan"], "foreign_problems": case["broken"]}}
+            return {{"changed": changed, **told, **server}}
         if {name!r} == "setup":
             return {{"changed": False, "ansible_facts": {{"ansible_os_family": case["family"]}}}}
         leases = "1" if case["before"]["server"]["delegations"] else "0"
@@ -76,7 +82,7 @@ def settings(**given: Any) -> str:
 
 
 def found(*clients: dict[str, str], versions: dict[str, bool] | None = None, **server: Any) -> dict[str, Any]:
-    """What nfs_export_info says; unless told otherwise of a server that has all that the role wants."""
+    """What is told of the server; unless told otherwise of one that has all that the role wants."""
     served = {"3": False, "4": True, "4.0": False, "4.1": True, "4.2": True, **(versions or {})}
     whole = {
         "running": True, "threads": 16, "versions": served, "lease_s": 30, "grace_s": 30, "package_version": "2.8.3",
@@ -97,15 +103,25 @@ def threads(number: int) -> str:
     return f"""command /bin/sh -c echo "$1" > /proc/fs/nfsd/threads sh {number}"""
 
 
-SETTLED = ["nfs_export"]
+SETTLED = ["nfs_export look"]
+DUE = [*SETTLED, "nfs_export"]
 BEGIN = ["nfs_export look", "template", "apt", "systemd_service started", "nfs_export"]
 RESTART = ["systemd_service restarted", "systemd_service started"]
 LEASE = {"lease_s": 90}
+BROKEN = {"broken": ["/etc/exports:1: x"], "nfs_exports_foreign_errors": "warn"}
 # name -> what is found, variables, what is done, whether a restart is still needed, words that are said
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str], bool | None, str]] = {
     "settled": (found(NODE), {}, SETTLED, False, ""),
     "settled-always": (found(NODE), {"nfs_exports_restart": "always"}, SETTLED, False, ""),
-    "absent": (bare(), {"nfs_exports_state": "absent"}, SETTLED, None, ""),
+    # A look at a server with all settings is followed by the real call for a plan, and for files of others.
+    "settled-plan": (found(NODE), {"plan": ["write x"]}, DUE, False, ""),
+    "settled-broken": (found(NODE), BROKEN, DUE, False, ""),
+    "settled-broken-fails": (
+        found(NODE), {"broken": ["/etc/exports:1: x"]}, DUE, None, "/etc/exports:1: x"
+    ),
+    "settled-plan-and-broken": (found(NODE), {**BROKEN, "plan": ["write x"]}, DUE, False, ""),
+    "absent": (bare(), {"nfs_exports_state": "absent"}, ["nfs_export"], None, ""),
+    "absent-settled": (found(), {"nfs_exports_state": "absent"}, ["nfs_export"], None, ""),
     "bare": (bare(), {}, BEGIN, False, ""),
     "bare-redhat": (bare(), {"family": "RedHat"}, ["dnf" if one == "apt" else one for one in BEGIN], False, ""),
     "stopped": (found(running=False, threads=0), {}, BEGIN, False, ""),
@@ -115,11 +131,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str], bool | None, s
     "idle-never": (found(**LEASE), {"nfs_exports_restart": "never"}, BEGIN, True, "nfs_exports_restart is never"),
     "busy": (found(NODE, **LEASE), {}, BEGIN, True, "Clients are connected (192.0.2.11)"),
     "busy-always": (found(NODE, **LEASE), {"nfs_exports_restart": "always"}, BEGIN + RESTART, False, ""),
-    "broken": (found(**LEASE), {"broken": ["/etc/exports:1: x"]}, BEGIN, True, "export files of others are broken"),
+    "broken": (found(**LEASE), BROKEN, BEGIN, True, "export files of others are broken"),
     "broken-always": (
-        found(**LEASE), {"broken": ["/etc/exports:1: x"], "nfs_exports_restart": "always"}, BEGIN, True,
-        "export files of others are broken",
+        found(**LEASE), {**BROKEN, "nfs_exports_restart": "always"}, BEGIN, True, "export files of others are broken"
     ),
+    "broken-fails": (found(**LEASE), {"broken": ["/etc/exports:1: x"]}, BEGIN, None, "/etc/exports:1: x"),
     # What needs a restart.
     "grace": (found(grace_s=90), {}, BEGIN + RESTART, False, ""),
     "serves-v3": (found(versions={"3": True}), {}, BEGIN + RESTART, False, ""),
@@ -148,13 +164,17 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str], bool | None, s
     "refused": (bare(), {"refused": "not an IP network"}, ["nfs_export look"], None, "not an IP network"),
     "refused-settled": (found(), {"refused": "in use"}, SETTLED, None, "in use"),
 }  # fmt: skip
-OWN = ("family", "broken", "refused")
+OWN = ("family", "broken", "refused", "plan")
+# Where the module fails, before or after the work.
+FAILED = [
+    case
+    for case, (_before, given, *_rest) in CASES.items()
+    if "refused" in given or ("broken" in given and "nfs_exports_foreign_errors" not in given)
+]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_cases(folder: Path, names: Iterable[str], *options: str) -> Path:
     """One run of ansible-playbook with a host for each case; what it asked of whom, what it said, how it ended."""
-    folder = tmp_path_factory.mktemp("server")
     collection = folder / "ansible_collections" / "stateful" / "petset"
     (collection / "plugins" / "action").mkdir(parents=True)
     for name in ("nfs_export", "nfs_export_info", *REPLACED):
@@ -165,18 +185,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(words.sub(r"\1stateful.petset.\2:", path.read_text()))
     cases, hosts = {}, {}
-    for name, (before, given, *_others) in CASES.items():
+    for name in names:
+        before, given, *_others = CASES[name]
         after = found(*before["clients"])
         cases[name] = {
             "before": before, "after": after, "family": given.get("family", "Debian"),
-            "broken": given.get("broken", []), "refused": given.get("refused", ""),
+            "broken": given.get("broken", []), "refused": given.get("refused", ""), "plan": given.get("plan", []),
         }  # fmt: skip
         hosts[name] = {**GIVEN, **{key: value for key, value in given.items() if key not in OWN}}
     (folder / "cases.json").write_text(json.dumps(cases))
-    output, shown = run_play(folder, folder, PLAY, hosts, FOLDER=str(folder), ANSIBLE_DIFF_ALWAYS="true")
+    output, shown = run_play(folder, folder, PLAY, hosts, *options, FOLDER=str(folder), ANSIBLE_DIFF_ALWAYS="true")
     (folder / "output").write_text(output)
     (folder / "shown.json").write_text(json.dumps(shown))
     return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_cases(tmp_path_factory.mktemp("server"), CASES)
 
 
 def calls(folder: Path, case: str) -> list[dict[str, Any]]:
@@ -209,33 +235,70 @@ def test_how_it_ends(folder: Path, case: str) -> None:
     _before, given, done, needed, words = CASES[case]
     *said, last = texts(folder, case)
     end = json.loads(last)
-    if "refused" in given:
+    if case in FAILED:
         assert end == {"end": words}
         return
     assert end["needed"] == needed
     assert len(said) == (1 if words else 0)
     assert words in " ".join(said)
-    # The result is the one of the call that counts.
-    assert end["result"]["look"] is False
-    assert done[-1] != "nfs_export look"
+    # The result is the one of the call that counts, and a look never changed anything.
+    result = end["result"]
+    assert result["look"] is (done == SETTLED)
+    assert result["changed"] is ("plan" in given)
+    assert result["foreign_problems"] == given.get("broken", [])
 
 
 @pytest.mark.parametrize("case", [case for case, (_before, given, *_rest) in CASES.items() if "refused" in given])
 def test_a_refusal_comes_before_anything_is_touched(folder: Path, case: str) -> None:
-    assert {call["module"] for call in calls(folder, case)} == {"nfs_export_info", "nfs_export"}
+    (only,) = calls(folder, case)
+    assert told(only) == "nfs_export look"
 
 
 def test_the_first_look_shows_no_diff_and_is_no_change(folder: Path) -> None:
-    """The double of the module says changed in check mode, and nothing else in this case does."""
+    """The double of the module says changed of a look, and nothing else in this case does."""
     look, real = (call for call in calls(folder, "busy") if call["module"] == "nfs_export")
     assert (look["look"], look["diff"], real["look"], real["diff"]) == (True, False, False, True)
-    differ = ("look", "diff", "foreign_errors", "state")
+    differ = ("look", "diff", "foreign_errors", "state", "describe_server")
     assert {k: v for k, v in look.items() if k not in differ} == {k: v for k, v in real.items() if k not in differ}
     # Broken files of others do not keep the own exports from being applied.
     assert (look["foreign_errors"], real["foreign_errors"]) == ("warn", "fail")
     assert re.search(r"^busy +: .* changed=0 ", (folder / "output").read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("case", ["settled", "settled-always", "refused-settled"])
-def test_a_server_that_is_set_up_is_looked_at_once(folder: Path, case: str) -> None:
-    assert [call["module"] for call in calls(folder, case)] == ["nfs_export_info", "nfs_export"]
+@pytest.mark.parametrize("case", [case for case, (_before, _given, done, *_rest) in CASES.items() if done == SETTLED])
+def test_a_server_where_nothing_is_to_be_done_is_asked_once(folder: Path, case: str) -> None:
+    """The second run called the module for real after two looks had found nothing to do."""
+    (only,) = calls(folder, case)
+    assert (only["module"], only["look"], only["describe_server"]) == ("nfs_export", True, True)
+    assert re.search(rf"^{case} +: .* changed=0 ", (folder / "output").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("settled-") and CASES[case][2] == DUE])
+def test_a_plan_and_a_foreign_problem_bring_the_real_call(folder: Path, case: str) -> None:
+    """A look is told to warn only, and changes nothing; what the user wants is asked for in the second call."""
+    look, real = calls(folder, case)
+    assert (look["look"], real["look"], real["state"]) == (True, False, "present")
+    assert look["foreign_errors"] == "warn"
+    assert real["foreign_errors"] == CASES[case][1].get("nfs_exports_foreign_errors", "fail")
+
+
+@pytest.mark.parametrize("case", ["bare", "idle", "busy", "broken"])
+def test_a_first_run_looks_before_once_and_after_for_the_restart(folder: Path, case: str) -> None:
+    asked = [call["module"] for call in calls(folder, case) if call["module"].startswith("nfs_export")]
+    assert asked[:2] == ["nfs_export", "nfs_export_info"]
+    # What waits for the threads comes before the exports, the look for the restart after them.
+    assert asked[2:4] == ["nfs_export", "nfs_export_info"]
+
+
+def test_check_mode_foretells_what_the_run_would_do(tmp_path: Path) -> None:
+    """In check mode both calls only look; the second is the one that shows its diff and says changed."""
+    cases = ("settled", "settled-plan", "bare")
+    folder = run_cases(tmp_path, cases, "--check")
+    for case in cases:
+        done = ["nfs_export look" if word == "nfs_export" else word for word in CASES[case][2]]
+        assert [word for word in map(told, calls(folder, case)) if word] == done
+        first, *real = (call for call in calls(folder, case) if call["module"] == "nfs_export")
+        assert (first["describe_server"], first["diff"]) == (True, False)
+        assert [(call["diff"], "describe_server" in call) for call in real] == [(True, False)] * (len(done) > 1)
+        end = json.loads(texts(folder, case)[-1])
+        assert (end["needed"], end["result"]["changed"]) == (False, case != "settled")

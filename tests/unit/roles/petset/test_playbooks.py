@@ -187,7 +187,7 @@ def test_rp_nfs_09_where_no_export_goes_nothing_is_refused(playbooks: Playbooks,
     done = _site(playbooks, [_other(2)], **variables)
     assert "would not be counted" not in done.stdout
     # The plays that touch something have begun.
-    assert {"nfs_export_info", "pet_set present"} & set(playbooks.told), done.stdout
+    assert {"nfs_export look", "pet_set present"} & set(playbooks.told), done.stdout
 
 
 def test_rp_nfs_09_a_set_that_runs_refuses_the_lower_count_itself(playbooks: Playbooks) -> None:
@@ -260,7 +260,7 @@ def test_a_run_of_the_nfs_server_alone_exports_when_no_volume_is_hurt(
     """The cluster is asked only where something would be withdrawn."""
     _limited(playbooks, **variables)
     # What is done there is the matter of the role nfs_exports, which has its own look first.
-    assert playbooks.told[: len(looks) + 1] == [*looks, "nfs_export_info"]
+    assert playbooks.told[: len(looks) + 1] == [*looks, "nfs_export look"]
 
 
 def test_a_run_of_the_nfs_server_alone_has_its_variables_checked(playbooks: Playbooks) -> None:
@@ -272,8 +272,8 @@ def test_a_run_of_the_nfs_server_alone_has_its_variables_checked(playbooks: Play
 
 def test_a_whole_run_looks_once(playbooks: Playbooks) -> None:
     done = _site(playbooks, [])
-    assert "pet_volume_info" not in playbooks.told
-    assert playbooks.told.count("nfs_export_info") == 1, done.stdout
+    assert not {"pet_volume_info", "nfs_export_info"} & set(playbooks.told), done.stdout
+    assert playbooks.told.count("nfs_export look") == 1, done.stdout
 
 
 def test_teardown_looks_first_and_takes_the_objects_of_the_named_pets(playbooks: Playbooks) -> None:
