@@ -98,7 +98,8 @@ options:
             V(nolock), UDP or NFS before 4.1.
           - A change takes effect when a pet is restarted.
           - The default is V(nfsvers=4.1), V(hard), V(proto=tcp), V(timeo=600), V(retrans=2), V(noatime), V(nosuid),
-            V(nodev).
+            V(nodev); for a server with an IPv6 address V(proto=tcp6), as C(mount.nfs) reaches none with V(proto=tcp).
+            For a server whose name has IPv6 addresses alone the list has to be given.
         type: list
         elements: str
   storage_class:

@@ -269,8 +269,8 @@ def _nfs_options(options: set[str]) -> list[tuple[str, str]]:
     local = [one for one in options if one.startswith("local_lock=") and one != "local_lock=none"]
     if "nolock" in options or local:
         wrong.append(("nfs_no_locks", "locks are this node's own"))
-    if not options & {"proto=tcp", "proto=tcp6", "proto=rdma"}:
-        wrong.append(("nfs_transport", "it is not mounted over TCP"))
+    if not options & {"proto=tcp", "proto=tcp6", "proto=rdma", "proto=rdma6"}:
+        wrong.append(("nfs_transport", "it is mounted over neither TCP nor RDMA"))
     return wrong
 
 

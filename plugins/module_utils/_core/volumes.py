@@ -29,6 +29,8 @@ DEFAULT_MOUNT_OPTIONS = (
     "nodev",
 )
 """What MySQL needs of NFS. 60 s and two repeats are the defaults of TCP, written down; see nfs(5)."""
+# Names of transports (netids) with an address family, see nfs(5): mount.nfs does not reach IPv6 with proto=tcp.
+_OF_IPV4, _OF_IPV6 = ("tcp", "rdma"), ("tcp6", "rdma6")
 DEFAULT_VOLUME_PATTERN = "{namespace}-{set}-{ordinal}"
 DEFAULT_CLAIM_TEMPLATE = "db"
 ACCESS_MODES = ("ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany")
@@ -218,6 +220,36 @@ def parse_mount_options(variable: str, options: Sequence[object] | None) -> tupl
     return tuple(dict.fromkeys(str(option) for option in options))
 
 
+def _refuse_other_family(variable: str, options: Sequence[str], pets: Sequence[Pet]) -> None:
+    """A name may have addresses of both families, so only the addresses are judged."""
+    for option in options:
+        key, _equals, value = option.partition("=")
+        if key not in ("proto", "mountproto"):
+            continue
+        for pet in pets:
+            kind = address_family(pet.source.server) if pet.source is not None else 0
+            if kind and value in (_OF_IPV4 if kind == 6 else _OF_IPV6):
+                right = f"{key}={value + '6' if kind == 6 else value[:-1]}"
+                reason = f"{pet.name} has its volume on an IPv{kind} address, which mount.nfs does not reach so"
+                raise InvalidInput(variable, option, reason, right)
+
+
+def address_family(server: str) -> int:
+    """4 or 6 for an address, 0 for a name.
+
+    >>> address_family("192.0.2.1"), address_family("2001:db8::1"), address_family("nfs.example.com")
+    (4, 6, 0)
+    """
+    return 6 if ":" in server else 4 if re.fullmatch(r"[0-9.]+", server) else 0
+
+
+def mount_options_of(wanted: VolumeSet, pet: Pet) -> tuple[str, ...]:
+    """A pet's mount options: the default, which nobody has chosen, goes by the family of its server's address."""
+    if pet.source is None or address_family(pet.source.server) != 6 or wanted.mount_options != DEFAULT_MOUNT_OPTIONS:
+        return wanted.mount_options
+    return tuple("proto=tcp6" if one == "proto=tcp" else one for one in wanted.mount_options)
+
+
 def _refused_option(key: str, value: str, option: str) -> str | None:
     """Why an option must not be used on a data volume, None when it may."""
     if option in _REFUSED_OPTIONS:
@@ -226,7 +258,7 @@ def _refused_option(key: str, value: str, option: str) -> str | None:
         return "only NFS 4.1 and 4.2 give sessions and locks that survive a restart of the server; use nfsvers=4.1"
     if key == "minorversion":
         return "write nfsvers=4.1 or nfsvers=4.2 instead"
-    if key in ("proto", "mountproto") and value not in ("tcp", "tcp6", "rdma"):
+    if key in ("proto", "mountproto") and value not in (*_OF_IPV4, *_OF_IPV6):
         return "NFS over UDP can corrupt data; use proto=tcp"
     if key == "local_lock" and value != "none":
         return "locks would hold on one node only, so two servers could open the same data"
@@ -270,6 +302,9 @@ def parse_volume_set(params: Mapping[str, Any], *, present: bool = True) -> Volu
         for ordinal in ordinals
     )
     _refuse_shared(pets)
+    mount_options = parse_mount_options("nfs.mount_options", nfs.get("mount_options")) if nfs else ()
+    if nfs and nfs.get("mount_options") is not None:
+        _refuse_other_family("nfs.mount_options", mount_options, pets)
     return VolumeSet(
         namespace=namespace,
         name=set_name,
@@ -277,7 +312,7 @@ def parse_volume_set(params: Mapping[str, Any], *, present: bool = True) -> Volu
         pets=pets,
         storage_class=storage_class,
         access_mode=access_mode,
-        mount_options=parse_mount_options("nfs.mount_options", nfs.get("mount_options")) if nfs else (),
+        mount_options=mount_options,
         labels=names.parse_labels("labels", params.get("labels")),
         accept_delete_policy=bool(params.get("accept_delete_policy")),
         warnings=tuple(dict.fromkeys(warnings)),
@@ -422,7 +457,7 @@ def volume_manifest(wanted: VolumeSet, pet: Pet, claim_uid: str | None = None) -
             "accessModes": [wanted.access_mode],
             "capacity": {"storage": format_bytes(pet.capacity_bytes)},
             "claimRef": claim_ref,
-            "mountOptions": list(wanted.mount_options),
+            "mountOptions": list(mount_options_of(wanted, pet)),
             "nfs": {"server": pet.source.server, "path": pet.source.path},
             "persistentVolumeReclaimPolicy": RETAIN,
             "storageClassName": "",

@@ -14,14 +14,24 @@ All reasons of all pets are collected before anything is said, so that one run s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import names
 from .errors import NamespaceMissing, NamespaceTerminating
 from .kinds import NAMESPACE, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, ObjectRef
 from .steps import Findings, Plan, Step, Verb
-from .volumes import RETAIN, Pet, VolumeSet, claim_manifest, labels_of, overlap, server_clashes, volume_manifest
+from .volumes import (
+    RETAIN,
+    Pet,
+    VolumeSet,
+    claim_manifest,
+    labels_of,
+    mount_options_of,
+    overlap,
+    server_clashes,
+    volume_manifest,
+)
 from .volumes_live import ClaimRef, LiveClaim, LiveVolume, Snapshot, is_ours
 
 IN_TREE_DRIVERS: Mapping[str, str] = {
@@ -388,16 +398,16 @@ def _check_volume(
             f"set access_mode to {_joined(live.access_modes)}",
         )
     if not ours:
-        _check_foreign_volume(wanted, live, subject, found)
+        _check_foreign_volume(mount_options_of(wanted, pet), live, subject, found)
 
 
-def _check_foreign_volume(wanted: VolumeSet, live: LiveVolume, subject: str, found: Findings) -> None:
+def _check_foreign_volume(mount_options: Sequence[str], live: LiveVolume, subject: str, found: Findings) -> None:
     differences = []
     if live.reclaim_policy != RETAIN:
         differences.append(f"reclaim policy {live.reclaim_policy}, wanted {RETAIN}")
-    if set(live.mount_options) != set(wanted.mount_options):
+    if set(live.mount_options) != set(mount_options):
         differences.append(
-            f"mount options {', '.join(live.mount_options) or 'none'}, wanted {', '.join(wanted.mount_options)}"
+            f"mount options {', '.join(live.mount_options) or 'none'}, wanted {', '.join(mount_options)}"
         )
     if differences:
         found.refuse(
@@ -416,8 +426,9 @@ def _volume_changes(
     if live.reclaim_policy != RETAIN:
         spec["persistentVolumeReclaimPolicy"] = RETAIN
         reasons.append(f"reclaim policy {live.reclaim_policy} would not keep the data")
-    if set(live.mount_options) != set(wanted.mount_options):
-        spec["mountOptions"] = list(wanted.mount_options)
+    mount_options = mount_options_of(wanted, pet)
+    if set(live.mount_options) != set(mount_options):
+        spec["mountOptions"] = list(mount_options)
         reasons.append("mount options differ")
     if wanted.access_mode not in live.access_modes:
         spec["accessModes"] = [wanted.access_mode]

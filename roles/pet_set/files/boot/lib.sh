@@ -178,8 +178,8 @@ check_nfs() {
         *) wrong="vers=${version:-unknown} (needs 4.1 or later)$wrong" ;;
     esac
     case $transport in
-        tcp | tcp6) ;;
-        *) wrong="$wrong, proto=$transport (needs tcp)" ;;
+        tcp | tcp6 | rdma | rdma6) ;;
+        *) wrong="$wrong, proto=$transport (needs tcp or rdma)" ;;
     esac
     check_mountstats
     [ -z "$wrong" ] || refuse nfs-options "$volume_source is mounted with ${wrong#, }: correct the volume's mount" \

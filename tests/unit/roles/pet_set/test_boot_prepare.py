@@ -319,7 +319,7 @@ MOUNTS = [
     ({"options": NFS.replace("hard", "softerr")}, 12, "nfs-options", "softerr"),
     ({"options": NFS + ",nolock"}, 12, "nfs-options", "nolock"),
     ({"options": NFS.replace("=none", "=posix")}, 12, "nfs-options", "local_lock=posix"),
-    ({"options": NFS.replace("tcp", "udp")}, 12, "nfs-options", "proto=udp (needs tcp)"),
+    ({"options": NFS.replace("tcp", "udp")}, 12, "nfs-options", "proto=udp (needs tcp or rdma)"),
     ({"options": NFS.replace("4.1", "4.0").replace("hard", "soft")}, 12, "nfs-options", "4.1 or later), soft (an"),
     ({"own": "ro,relatime"}, 13, "read-only", "[fd00::1]:/export/mysql-1 is mounted read-only"),
     ({"kind": "ext4", "options": "ro"}, 13, "read-only", "mounted read-only"),

@@ -170,6 +170,33 @@ def test_mount_options_that_contradict_each_other(options: list[str]) -> None:
     assert "contradicts" in str(refused(nfs={**NFS, "mount_options": options}))
 
 
+@pytest.mark.parametrize(
+    ("server", "option", "allowed"),
+    [
+        ("2001:db8::10", "proto=tcp", "proto=tcp6"),
+        ("[2001:db8::10]", "proto=rdma", "proto=rdma6"),
+        ("192.0.2.10", "proto=tcp6", "proto=tcp"),
+        ("192.0.2.10", "mountproto=rdma6", "mountproto=rdma"),
+    ],
+)
+def test_a_transport_of_the_other_address_family_is_refused(server: str, option: str, allowed: str) -> None:
+    """mount.nfs said 'Failed to resolve server ...: Address family for hostname not supported', for ever."""
+    given = {**NFS, "server": server, "mount_options": ["nfsvers=4.1", option]}
+    assert f"Allowed: {allowed}" in str(refused(nfs=given))
+    for other in ("nfs.example.com", "2001:db8::10" if "6" in option else "192.0.2.10"):
+        assert option in volumes.parse_volume_set(params(nfs={**given, "server": other})).mount_options
+
+
+def test_a_pet_on_an_ipv6_address_mounts_over_it() -> None:
+    """Without options of the user each volume gets the transport that mount.nfs takes for its server."""
+    wanted = volumes.parse_volume_set(params(pets=[{"ordinal": 1, "server": "2001:db8::10", "path": "/srv/b"}]))
+    first, second = (volumes.volume_manifest(wanted, pet)["spec"]["mountOptions"] for pet in wanted.pets)
+    assert first == list(volumes.DEFAULT_MOUNT_OPTIONS)
+    assert second == [one.replace("proto=tcp", "proto=tcp6") for one in first]
+    chosen = volumes.parse_volume_set(params(nfs={**NFS, "mount_options": ["nfsvers=4.2", "hard"]}))
+    assert volumes.mount_options_of(chosen, chosen.pets[0]) == ("nfsvers=4.2", "hard")
+
+
 @pytest.mark.parametrize("options", [[], ["hard"]])
 def test_mount_options_without_a_version(options: list[str]) -> None:
     assert "version is missing" in str(refused(nfs={**NFS, "mount_options": options}))
