@@ -9,7 +9,7 @@ import base64
 import binascii
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -28,7 +28,7 @@ from ._core.ring import MAX_PASSWORD_BYTES, SECRET_KEY, LeaseView, Mode, PetStat
 from ._core.ring_copy import WAY_OUT_COPY, CopyLimits, LagWatch
 from ._core.ring_doubt import Looks, find_suspects
 from ._core.ring_judge import RingJudgement, Word, judge_markers, judge_ring, lacks_markers, render_ring_table
-from ._core.ring_plan import Kind, RingPlan, RingStep, channel_settings, hash_password, plan_ring
+from ._core.ring_plan import Kind, RingPlan, RingStep, batches_of, channel_settings, hash_password, plan_ring
 from ._core.ring_trouble import Found, RingTrouble
 from ._io.clock import Deadline
 from ._io.compare import compare_pets
@@ -318,10 +318,8 @@ def _apply(work: _Work, look: _Look, partial: Partial) -> _Look:
     while look.plan.steps:
         attempt += 1
         try:
-            for step in look.plan.steps:
-                _run_step(work, step)
-                partial["changed"] = True
-                partial["actions"].append(step.describe())
+            for batch in batches_of(look.plan.steps):
+                _run_batch(work, batch, partial)
         except (AlreadyExists, Conflict):
             if attempt >= _ATTEMPTS:
                 raise
@@ -330,6 +328,26 @@ def _apply(work: _Work, look: _Look, partial: Partial) -> _Look:
             continue
         return work.look_without_doubt()
     return look
+
+
+def _run_batch(work: _Work, batch: Sequence[Sequence[RingStep]], partial: Partial) -> None:
+    """The steps of each pet in their order, all pets at the same time. Told in the plan's order, whoever was first."""
+    done: list[list[str]] = [[] for _steps in batch]
+
+    def run(steps: Sequence[RingStep], told: list[str]) -> None:
+        for step in steps:
+            _run_step(work, step)
+            told.append(step.describe())
+
+    try:
+        with ThreadPoolExecutor(len(batch)) as pool:
+            running = [pool.submit(run, steps, told) for steps, told in zip(batch, done)]
+        for one in running:
+            one.result()
+    finally:
+        told = [action for actions in done for action in actions]
+        partial["changed"] = partial["changed"] or bool(told)
+        partial["actions"] += told
 
 
 def _run_step(work: _Work, step: RingStep) -> None:

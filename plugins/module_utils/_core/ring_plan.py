@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,6 +89,25 @@ class RingStep:
         if self.kind is Kind.WAIT_APPLIED:
             return f"{self.pet}: wait until received transactions are applied: {shorten(self.text)}{why}"
         return f"{self.pet}: {self.text.replace(PLACEHOLDER, '<' + SECRET_KEY + '>')}{why}"
+
+
+def batches_of(steps: Sequence[RingStep]) -> list[list[list[RingStep]]]:
+    """What may go on at the same time: batches in their order, each of one list for a pet, in the order of its steps.
+
+    Pets do not wait for each other's statements. The Lease stands alone, before or after them; so does a pet that is
+    seeded: a donor gives one CLONE at a time, and its channel is to be there.
+    """
+    groups = [(pet, list(group)) for pet, group in itertools.groupby(steps, key=lambda step: step.pet)]
+    batches: list[list[list[RingStep]]] = []
+    alone = True
+    for pet, group in groups:
+        was_alone, alone = alone, not pet or any(step.kind is Kind.CLONE for step in group)
+        seen = {other[0].pet for other in batches[-1]} if batches else set()
+        if alone or was_alone or pet in seen:
+            batches.append([group])
+        else:
+            batches[-1].append(group)
+    return batches
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import base64
 import itertools
 import re
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -129,24 +130,42 @@ def test_secrets_of_the_users_own_are_found_by_what_the_pods_have() -> None:
         world.run(passwords_secret="other")
 
 
-def test_killed_at_each_step_and_run_again() -> None:
-    for step in range(4):
-        world = World()
-        counted = 0
+@pytest.mark.parametrize("victim", ["mysql-0", "mysql-1"])
+@pytest.mark.parametrize("step", [0, 1])
+def test_killed_at_each_step_and_run_again(victim: str, step: int) -> None:
+    """What was done is told, also on the pet that was not cut off in its work."""
+    world = World()
+    counted = 0
 
-        def kill(_pet: str, _text: str, at: int = step) -> None:
-            nonlocal counted
-            counted += 1
-            if counted == at + 1:
-                raise Killed
+    def kill(pet: str, _text: str) -> None:
+        nonlocal counted
+        counted += pet == victim
+        if pet == victim and counted == step + 1:
+            raise Killed
 
-        world.mysqlds.before = kill
-        with pytest.raises(Killed):
-            world.run()
-        assert len(world.partial["actions"]) == step
-        world.mysqlds.before = lambda _pet, _text: None
-        assert world.run()["judgement"]["word"] == "healthy"
-        assert world.run()["changed"] is False
+    world.mysqlds.before = kill
+    with pytest.raises(Killed):
+        world.run()
+    told = [line.split()[:2] for line in world.partial["actions"]]
+    both = [["CHANGE", "START"] if pet != victim else ["CHANGE", "START"][:step] for pet in ("mysql-0", "mysql-1")]
+    assert told == [
+        [f"{pet}:", word] for pet, words in zip(("mysql-0", "mysql-1"), both, strict=True) for word in words
+    ]
+    assert world.partial["changed"] is True
+    world.mysqlds.before = lambda _pet, _text: None
+    assert world.run()["judgement"]["word"] == "healthy"
+    assert world.run()["changed"] is False
+
+
+def test_pets_are_set_up_at_the_same_time() -> None:
+    """One after the other each took three seconds on NFS, where the channel's workers are written down."""
+    world = World()
+    meeting = threading.Barrier(2, timeout=20)
+    world.mysqlds.before = lambda _pet, text: meeting.wait() if text.startswith("CHANGE") else None
+    assert [line.split()[:2] for line in world.run()["actions"]] == [
+        ["mysql-0:", "CHANGE"], ["mysql-0:", "START"], ["mysql-1:", "CHANGE"], ["mysql-1:", "START"],
+        ["create", "Lease"],
+    ]  # fmt: skip
 
 
 def test_a_third_pet_is_cloned_and_followed_up_in_one_run() -> None:

@@ -20,6 +20,8 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.ring_copy im
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring_plan import (
     Kind,
     RingPlan,
+    RingStep,
+    batches_of,
     hash_password,
     plan_ring,
     quote,
@@ -55,6 +57,42 @@ def refusals(plan: RingPlan) -> str:
     assert plan.steps == []
     assert plan.predicted == {}
     return "\n".join(problem.render() for problem in plan.refusals)
+
+
+BATCHES: dict[str, tuple[str, list[list[str]]]] = {
+    "nothing": ("", []),
+    "masters": ("0a 0b 1a 1b", [["0a 0b", "1a 1b"]]),
+    "the Lease before and after": ("-a 0a 1a -b -c", [["-a"], ["0a", "1a"], ["-b -c"]]),
+    "a pet that is seeded": ("0a 1a 2C 2b 3a", [["0a", "1a"], ["2C 2b"], ["3a"]]),
+    "two that are seeded": ("0a 2C 3C 3b", [["0a"], ["2C"], ["3C 3b"]]),
+    "a pet twice": ("0a 1a 0b", [["0a", "1a"], ["0b"]]),
+}
+
+
+@pytest.mark.parametrize("case", BATCHES)
+def test_what_goes_on_at_the_same_time(case: str) -> None:
+    """``0a``: a statement on pet 0, ``C``: a CLONE, ``-``: the Lease."""
+    given_text, wanted = BATCHES[case]
+    steps = [
+        RingStep(Kind.CLONE if text == "C" else Kind.SQL, pet.replace("-", ""), text)
+        for pet, text in given_text.split()
+    ]
+    batches = batches_of(steps)
+    assert [[" ".join((one.pet or "-") + one.text for one in group) for group in batch] for batch in batches] == wanted
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.sampled_from([Kind.SQL, Kind.CLONE]))))
+def test_batches_keep_the_order_of_each_pet_and_lose_nothing(given_steps: list[tuple[str, Kind]]) -> None:
+    steps = [RingStep(kind, pet, str(index)) for index, (pet, kind) in enumerate(given_steps)]
+    batches = batches_of(steps)
+    assert [step for batch in batches for group in batch for step in group] == steps
+    for batch in batches:
+        pets = [group[0].pet for group in batch]
+        assert len(set(pets)) == len(pets)
+        assert all({step.pet for step in group} == {group[0].pet} for group in batch)
+        if len(batch) > 1:
+            assert "" not in pets
+            assert all(step.kind is not Kind.CLONE for group in batch for step in group)
 
 
 def test_a_fresh_ring_is_set_up_in_order() -> None:
