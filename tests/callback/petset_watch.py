@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Writes down what a playbook's tasks did, and kills ansible-playbook with all its children at a task of choice.
 
-PETSET_WATCH_FILE: a line of JSON for each result. PETSET_KILL_TASKS: a JSON list of pairs of a play and a task, the
-first of which that begins is not lived to see. PETSET_KILL_AFTER_S: or only lived to see for so long.
+PETSET_WATCH_FILE: a line of JSON for each result. PETSET_KILL_TASKS: a JSON list of a play, a task and seconds each; so
+long after the first of these tasks has begun it is killed.
 """
 
 from __future__ import annotations
@@ -50,9 +50,8 @@ class CallbackModule(CallbackBase):
     def __init__(self) -> None:
         super().__init__()
         self.play = ""
-        self.tasks = [tuple(pair) for pair in json.loads(os.environ.get("PETSET_KILL_TASKS", "[]"))]
+        self.moments = json.loads(os.environ.get("PETSET_KILL_TASKS", "[]"))
         self.is_over = False
-        self.after_s = float(os.environ.get("PETSET_KILL_AFTER_S", "0"))
 
     def write(self, **line: Any) -> None:
         with open(os.environ["PETSET_WATCH_FILE"], "a") as handle:
@@ -65,12 +64,14 @@ class CallbackModule(CallbackBase):
         action = task.action.rpartition(".")[2]
         if action in TALK:
             return
-        if self.is_over or (self.play, task.get_name()) not in self.tasks:
+        here = [self.play, task.get_name()]
+        after_s = next((after_s for *place, after_s in self.moments if place == here), None)
+        if self.is_over or after_s is None:
             return
         self.is_over = True
-        self.write(kill=True, play=self.play, task=task.get_name(), action=action, after_s=self.after_s)
-        if self.after_s:
-            threading.Timer(self.after_s, self.kill).start()
+        self.write(kill=True, play=self.play, task=task.get_name(), action=action, after_s=after_s)
+        if after_s:
+            threading.Timer(after_s, self.kill).start()
         else:
             self.kill()
 

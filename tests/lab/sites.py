@@ -120,9 +120,9 @@ class Site:
         assert rc is None or play.rc == rc, play.output[-20000:]
         return play
 
-    def play_and_kill(self, at: Sequence[tuple[str, str]], after_s: float, *options: str, **variables: Any) -> Play:
-        """Run site, killed so long after one of these tasks (play and task) has begun."""
-        kill = [f"PETSET_KILL_TASKS={json.dumps(at)}", f"PETSET_KILL_AFTER_S={after_s}"]
+    def play_and_kill(self, moments: Sequence[tuple[str, str, float]], *options: str, **variables: Any) -> Play:
+        """Run site, killed so long after the first of these tasks (play, task, seconds) has begun."""
+        kill = [f"PETSET_KILL_TASKS={json.dumps(moments)}"]
         return self.start("site", *options, environment=kill, **variables).wait()
 
     def kill_at_each(
@@ -132,24 +132,25 @@ class Site:
         *options: str,
         **variables: Any,
     ) -> list[tuple[str, float]]:
-        """Run site again and again, each time killed at a later task, until a run gets through.
+        """Run site again and again, each time killed at another task, until a run gets through.
 
-        ``moments``: for tasks by name how long after their begin, if not at once. Gives where it was killed.
+        ``tasks``: pairs of a play and a task, twice where it is to be killed twice. They need not all come, nor in this
+        order. ``moments``: for tasks by name how long after their begin, if not at once. Gives where it was killed.
         """
         killed: list[tuple[str, float]] = []
-        while tasks:
-            name = tasks[0][1].rpartition(" : ")[2]
-            for after_s in moments.get(name, (0.0,)):
-                # A task that was foretold need not come, so the first that does.
-                play = self.play_and_kill(tasks, after_s, *options, **variables)
-                assert play.rc in (0, -signal.SIGKILL), play.output
-                if play.kill is None:
-                    assert play.rc == 0, play.output
-                    return killed
-                tasks = tasks[tasks.index((play.kill["play"], play.kill["task"])) :]
-                if play.rc == -signal.SIGKILL:
-                    killed.append((tasks[0][1].rpartition(" : ")[2], after_s))
-            tasks = tasks[1:]
+        left = [
+            (play, task, after_s) for play, task in tasks for after_s in moments.get(task.rpartition(" : ")[2], (0.0,))
+        ]
+        while left:
+            play = self.play_and_kill(left, *options, **variables)
+            assert play.rc in (0, -signal.SIGKILL), play.output
+            if play.kill is None:
+                assert play.rc == 0, play.output
+                return killed
+            moment = (play.kill["play"], play.kill["task"], play.kill["after_s"])
+            left.remove(moment)
+            if play.rc == -signal.SIGKILL:
+                killed.append((moment[1].rpartition(" : ")[2], moment[2]))
         return killed
 
     def requests_after(self, before: int) -> list[dict[str, Any]]:

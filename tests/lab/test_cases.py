@@ -712,6 +712,21 @@ def test_an_export_that_is_withdrawn(cases: Cases) -> None:
     cases.wait_well()
 
 
+def test_all_exports_that_are_withdrawn(cases: Cases) -> None:
+    """The whole file is gone: the server exports nothing to the pets' nodes and refuses them, the running pets too."""
+    cases.wait_well()
+    before = [identity_of(cases, pet) for pet in cases.pets.names]
+    drop_in = drop_in_of(NAMESPACE)
+    try:
+        assert cases.lab.ssh("nfs", f"mv {drop_in} {drop_in}.off; exportfs -ra; exportfs -f").rc == 0
+        for pet in cases.pets.names:
+            assert "export the path" in cases.wait_told(pet, "export_withdrawn", 60)
+    finally:
+        assert cases.lab.ssh("nfs", f"[ ! -e {drop_in}.off ] || mv {drop_in}.off {drop_in}; exportfs -ra").rc == 0
+    cases.wait_well()
+    assert [identity_of(cases, pet) for pet in cases.pets.names] == before
+
+
 def test_an_export_that_is_read_only(cases: Cases) -> None:
     """From under a running pet, whose mount still says rw; whether its mysqld lives on or has ended over it."""
     cases.wait_well()
