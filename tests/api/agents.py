@@ -298,7 +298,8 @@ class Rig:
         text = (ROLE / "boot" / "petset.cnf.in").read_text()
         values = {
             "MEMORY_MIB": 512, "POOL_MIB": 64, "POOL_CHUNK_MIB": 16, "POOL_INSTANCES": 1, "MAX_CONNECTIONS": 64,
-            "TEMPTABLE_MIB": 16, "REDO_MIB": 32, "VOLUME_TYPE": "tmpfs", "FLUSH_METHOD": "fsync", "NATIVE_AIO": "OFF",
+            "TEMPTABLE_MIB": 16, "LOG_BUFFER_MIB": 16, "TABLE_OPEN_CACHE": 512, "WORKERS": 10, "PENDING_MIB": 25,
+            "ACCOUNTS": 32, "REDO_MIB": 32, "VOLUME_TYPE": "tmpfs", "FLUSH_METHOD": "fsync", "NATIVE_AIO": "OFF",
             "SERVER_ID": 1000 + pet.ordinal, "REPORT_HOST": pet.name, "INCREMENT": 2, "OFFSET": pet.ordinal + 1,
             "RUN": pet.folder, "DATA": pet.folder / "data", "TLS": self.folder / "tls", "USER_STRICT": "",
             "USER_RELAXED": "",

@@ -107,15 +107,20 @@ clamp() { # VALUE LOW HIGH
     if [ "$1" -lt "$2" ]; then echo "$2"; elif [ "$1" -gt "$3" ]; then echo "$3"; else echo "$1"; fi
 }
 
-# render_cnf: petset.cnf.in and user.cnf to $run/my.cnf, and the folders it names. The reasons for the numbers stand in
-# petset.cnf.in.
-render_cnf() {
-    check_user_settings
+# read_memory: the container's limit in MiB.
+read_memory() {
     memory_mib=$((memory_bytes / 1048576))
     if [ "$memory_mib" -eq 0 ]; then
         memory_mib=768 # no limit known: stay small
     fi
-    pool_mib=$(((memory_mib - 400) * 70 / 100))
+}
+
+# render_cnf: petset.cnf.in and user.cnf to $run/my.cnf, and the folders it names. The reasons for the numbers stand in
+# petset.cnf.in.
+render_cnf() {
+    check_user_settings
+    read_memory
+    pool_mib=$(((memory_mib - 480) * 70 / 100))
     if [ "$pool_mib" -lt 1024 ]; then
         pool_instances=1
         pool_chunk_mib=16
@@ -142,6 +147,9 @@ render_cnf() {
         -e "s|@MEMORY_MIB@|$memory_mib|" -e "s|@POOL_MIB@|$pool_mib|" -e "s|@POOL_CHUNK_MIB@|$pool_chunk_mib|" \
         -e "s|@POOL_INSTANCES@|$pool_instances|" -e "s|@MAX_CONNECTIONS@|$(clamp $((memory_mib / 8)) 64 1000)|" \
         -e "s|@TEMPTABLE_MIB@|$(clamp $((memory_mib / 20)) 16 1024)|" -e "s|@REDO_MIB@|$(clamp "$pool_mib" 128 2048)|" \
+        -e "s|@LOG_BUFFER_MIB@|$(clamp $((memory_mib / 40)) 16 64)|" \
+        -e "s|@TABLE_OPEN_CACHE@|$(clamp "$memory_mib" 400 4000)|" -e "s|@WORKERS@|$(clamp $((memory_mib / 50)) 4 16)|" \
+        -e "s|@PENDING_MIB@|$(clamp $((memory_mib / 20)) 16 128)|" -e "s|@ACCOUNTS@|$(clamp $((memory_mib / 20)) 32 1000)|" \
         -e "s|@VOLUME_TYPE@|$volume_type|" -e "s|@FLUSH_METHOD@|$flush_method|" -e "s|@NATIVE_AIO@|$native_aio|" \
         -e "s|@SERVER_ID@|$server_id|" \
         -e "s|@REPORT_HOST@|$PETSET_POD.$PETSET_SERVICE.$PETSET_NAMESPACE.svc.$PETSET_DOMAIN|" \

@@ -83,11 +83,78 @@ def test_memory_fits_the_container(rig: Rig, mib: int) -> None:
     # InnoDB rounds up to a multiple of chunk size times instances; nothing may be left to round.
     assert pool % (chunk * instances) == 0
     assert pool >= 64
-    assert pool <= max(64, (mib or 768) - 400)
-    assert pool >= 0.55 * (mib - 400)
+    assert pool <= max(64, (mib or 768) - 480)
+    assert pool >= 0.55 * (mib - 480)
     assert instances == 1 or pool >= 1024
     assert 64 <= int(got["max_connections"]) <= 1000
     assert pool <= 64 or int(got["temptable_max_ram"].removesuffix("M")) + pool < (mib or 768)
+
+
+# The limit in MiB, and what becomes of the settings below with it.
+BY_LIMIT = [
+    (256, 64, 64, 16, 16, 400, 5, 16, 32, 32, 32, 2),
+    (512, 64, 64, 25, 16, 512, 10, 25, 32, 32, 32, 2),
+    (640, 112, 80, 32, 16, 640, 12, 32, 32, 32, 32, 2),
+    (1024, 368, 128, 51, 25, 1024, 16, 51, 51, 51, 51, 2),
+    (4096, 2304, 512, 204, 64, 4000, 16, 128, 204, 204, 204, 8),
+    (65536, 45056, 1000, 1024, 64, 4000, 16, 128, 1000, 1000, 1000, 16),
+]
+FOLLOWING = (
+    "innodb_buffer_pool_size",
+    "max_connections",
+    "temptable_max_ram",
+    "innodb_log_buffer_size",
+    "table_open_cache",
+    "replica_parallel_workers",
+    "replica_pending_jobs_size_max",
+    "performance_schema_accounts_size",
+    "performance_schema_hosts_size",
+    "performance_schema_users_size",
+    "MALLOC_ARENA_MAX",
+)
+# Those with a row of another form, or that share one.
+UNROWED = {"innodb_buffer_pool_size", "performance_schema_hosts_size", "performance_schema_users_size"}
+
+
+def following(rig: Rig, **environment: str) -> dict[str, int]:
+    """What follows the limit, as mysqld gets it: from its option file and its environment."""
+    rig.shim("mysqld", '#!/bin/sh\nprintf "%s" "${MALLOC_ARENA_MAX:-none}" >"$PETSET_ROOT/arenas"\n')
+    got = start(rig, **environment)
+    got["MALLOC_ARENA_MAX"] = (rig.root / "arenas").read_text()
+    return {name: int(got[name].removesuffix("M")) for name in FOLLOWING}
+
+
+@in_each_shell
+@pytest.mark.parametrize("numbers", BY_LIMIT, ids=lambda numbers: str(numbers[0]))
+def test_three_pets_of_640_mib_were_killed_for_their_memory_within_seconds(rig: Rig, numbers: tuple[int, ...]) -> None:
+    """Replication alone took 150 MiB, the log buffer 64; with the buffer pool in use that was more than the limit."""
+    assert following(rig, PETSET_MEMORY_LIMIT_BYTES=str(numbers[0] << 20)) == dict(
+        zip(FOLLOWING, numbers[1:], strict=True)
+    )
+
+
+@pytest.mark.parametrize("mib", [100, 480, 640, 3000, 100000])
+def test_the_page_says_how_the_numbers_follow_from_the_limit(rig: Rig, mib: int) -> None:
+    page = (BOOT.parents[3] / "docs" / "boot.md").read_text()
+    rows = re.findall(r"^\| `(\w+)`.*? \| `L`(?: / (\d+))?, within (\d+)(?: MiB)? to (\d+)( GiB)?", page, re.MULTILINE)
+    assert {row[0] for row in rows} == {*FOLLOWING} - UNROWED
+    got = following(rig, PETSET_MEMORY_LIMIT_BYTES=str(mib << 20))
+    for name, divisor, low, high, gib in rows:
+        assert got[name] == min(max(mib // int(divisor or 1), int(low)), int(high) * (1024 if gib else 1)), name
+    (share, server, least) = map(int, re.findall(r"(\d+) % of `L` - (\d+), at least (\d+) MiB", page)[0])
+    exact = max((mib - server) * share / 100, least)
+    assert exact - 1024 < got["innodb_buffer_pool_size"] <= exact
+
+
+def test_the_number_of_heaps_that_a_container_has_already_stays(rig: Rig) -> None:
+    assert following(rig, MALLOC_ARENA_MAX="5")["MALLOC_ARENA_MAX"] == 5
+
+
+def test_what_follows_the_limit_is_the_users_to_change(rig: Rig) -> None:
+    names = [name for name in FOLLOWING if name.islower()]
+    (rig.boot / "user.cnf").write_text("[mysqld]\n" + "".join(f"{name} = 7\n" for name in names))
+    got = following(rig)
+    assert {name: got[name] for name in names} == dict.fromkeys(names, 7)
 
 
 @pytest.mark.parametrize("masters", [1, 2, 3])
