@@ -54,7 +54,7 @@ def test_a_pet_that_is_killed_in_the_first_set_up_of_replication(
             [failed] = [task for task in play.tasks if task["outcome"] == "failed"]
             assert failed["task"].endswith("Replication between the pets"), play.output
             assert any(pet in failed["msg"] for pet in victims), failed["msg"]
-            assert "run" in failed["msg"], failed["msg"]
+            assert "Run again" in failed["msg"], failed["msg"]
         site.play("site")
         settled = site.play("site")
         assert (settled.changes, settled.writes) == ([], [])
