@@ -287,8 +287,14 @@ def run_mysql_ring(
             actions = [step.describe() for step in look.plan.steps]
             notes = [f"cannot be known yet: {reason}" for reason in look.plan.pending]
             return {**result, **_render(look), "changed": bool(actions), "actions": actions, "notes": notes}
-        look = _apply(work, look, partial)
-        if module.params["wait"] and look.judged.word is not Word.HEALTHY:
+        try:
+            look = _apply(work, look, partial)
+            is_done = look.judged.word is Word.HEALTHY
+        except PetGone:
+            if not module.params["wait"]:
+                raise
+            is_done = False
+        if module.params["wait"] and not is_done:
             look, waited = _wait(work, partial)
             result.update(waited)
         return {**result, **_render(look), "changed": partial["changed"], "actions": partial["actions"]}

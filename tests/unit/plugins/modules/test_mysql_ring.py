@@ -157,6 +157,34 @@ def test_killed_at_each_step_and_run_again(victim: str, step: int) -> None:
     assert world.run()["changed"] is False
 
 
+@pytest.mark.parametrize("word", ["CHANGE", "START"])
+def test_a_pet_that_goes_away_in_the_first_set_up_is_waited_for(word: str) -> None:
+    """Killed for its memory, say: the run ended with the connection that it had lost, a second before it was back."""
+    world = World()
+    pet = world.mysqlds.pets["mysql-1"]
+    gone: list[str] = []
+
+    def go_away(name: str, text: str) -> None:
+        if name == "mysql-1" and text.startswith(word) and not gone:
+            gone.append(text)
+            pet.is_up = False
+            raise PetDown(Down("lost", "the connection was lost"))
+
+    world.mysqlds.before = go_away
+    world.after_sleeps(2, lambda: setattr(pet, "is_up", True))
+    done = world.run(wait_timeout=60)
+    assert gone
+    assert done["judgement"]["word"] == "healthy"
+    told = [line.split()[:2] for line in done["actions"]]
+    assert sorted(told[:-1]) == [[name, word] for name in ("mysql-0:", "mysql-1:") for word in ("CHANGE", "START")]
+    assert world.run()["changed"] is False
+    gone.clear()
+    other = World()
+    other.mysqlds.before = go_away
+    with pytest.raises(errors.PetsetError, match="Run again"):
+        other.run(wait=False)
+
+
 def test_pets_are_set_up_at_the_same_time() -> None:
     """One after the other each took three seconds on NFS, where the channel's workers are written down."""
     world = World()
