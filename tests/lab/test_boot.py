@@ -303,7 +303,7 @@ def test_settings_are_in_force(first: Pod) -> None:
         "auto_increment_increment": 2,
         "auto_increment_offset": 1,
         "binlog_error_action": "ABORT_SERVER",
-        "innodb_buffer_pool_size": 256 << 20,
+        "innodb_buffer_pool_size": 192 << 20,
         "innodb_doublewrite": "ON",
         "innodb_flush_log_at_trx_commit": 1,
         "lower_case_table_names": 0,
