@@ -513,7 +513,10 @@ def _why_container(container: Container, evidence: Evidence) -> WhyNot | None:
     if container.waiting in _IMAGE_REASONS:
         return _why(Trouble.IMAGE, f"{where}: {container.waiting}: {_shorten(container.waiting_message)}")
     if container.waiting in _CONFIG_REASONS:
-        return _why(Trouble.CONFIG, f"{where}: {container.waiting}: {_shorten(container.waiting_message)}")
+        said = container.waiting_message
+        # A volume that is mounted and does not answer as it should is looked at before the container is made.
+        trouble = find_storage_trouble(said) if "/volumes/kubernetes.io~" in said else None
+        return _why(trouble or Trouble.CONFIG, f"{where}: {container.waiting}: {_shorten(said)}")
     crashed = container.exit_code not in (None, 0) and not container.running
     if not crashed and container.waiting != "CrashLoopBackOff":
         return None

@@ -168,6 +168,20 @@ def waiting(reason: str, message: str = "") -> Container:
         (waiting("ImagePullBackOff", "manifest unknown"), Trouble.IMAGE, "manifest unknown"),
         (waiting("InvalidImageName"), Trouble.IMAGE, "InvalidImageName"),
         (waiting("CreateContainerConfigError", 'secret "x" not found'), Trouble.CONFIG, "not found"),
+        (
+            waiting(
+                "CreateContainerError",
+                'failed to generate spec: failed to stat "/var/lib/kubelet/pods/a/volumes/kubernetes.io~nfs/v-0": stat '
+                "/var/lib/kubelet/pods/a/volumes/kubernetes.io~nfs/v-0: stale file handle",
+            ),
+            Trouble.STALE_HANDLE,
+            "stale file handle",
+        ),
+        (
+            waiting("CreateContainerError", "failed to create /x: mkdir /x: read-only file system"),
+            Trouble.CONFIG,
+            "mkdir /x",
+        ),
         (waiting("SomethingNew", "odd"), Trouble.OTHER, "odd"),
         (crashed(139, words="a\nb\nSegmentation fault"), Trouble.CRASH, "Segmentation fault"),
         (crashed(137, reason="OOMKilled"), Trouble.OUT_OF_MEMORY, "memory"),
