@@ -24,7 +24,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.agent import
 from ansible_collections.stateful.petset.plugins.module_utils._io.agent import read_pymysql
 
 from tests.api.cluster import ADMIN_TOKEN, Cluster, free_ports
-from tests.api.mysqlds import mysql_tree
+from tests.api.mysqlds import mysql_tree, option_file
 from tests.patience import patient
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "pet_set" / "files"
@@ -295,17 +295,7 @@ class Rig:
             shutil.copy(data / theirs, tls / ours)
 
     def _option_file(self, pet: Pet) -> str:
-        text = (ROLE / "boot" / "petset.cnf.in").read_text()
-        values = {
-            "MEMORY_MIB": 512, "POOL_MIB": 64, "POOL_CHUNK_MIB": 16, "POOL_INSTANCES": 1, "MAX_CONNECTIONS": 64,
-            "TEMPTABLE_MIB": 16, "LOG_BUFFER_MIB": 16, "TABLE_OPEN_CACHE": 512, "WORKERS": 10, "PENDING_MIB": 25,
-            "ACCOUNTS": 32, "REDO_MIB": 32, "VOLUME_TYPE": "tmpfs", "FLUSH_METHOD": "fsync", "NATIVE_AIO": "OFF",
-            "SERVER_ID": 1000 + pet.ordinal, "REPORT_HOST": pet.name, "INCREMENT": 2, "OFFSET": pet.ordinal + 1,
-            "RUN": pet.folder, "DATA": pet.folder / "data", "TLS": self.folder / "tls", "USER_STRICT": "",
-            "USER_RELAXED": "",
-        }  # fmt: skip
-        for name, value in values.items():
-            text = text.replace(f"@{name}@", str(value))
+        text = option_file(pet.folder, self.folder / "tls", pet.name, pet.ordinal)
         text = text.replace("port = 3306\n", f"port = {pet.port}\n").replace(
             "bind_address = *", "bind_address = 127.0.0.1"
         )
