@@ -26,7 +26,7 @@ from lab import ssh
 from tests.pets import Pets
 from tests.processes import kill_marked
 
-from .conftest import ROOT, Lab
+from .conftest import ROOT, Lab, wait_for
 
 ROOT_PASSWORD = 'it\'s "100%" $ecret\\ ünd'
 
@@ -196,6 +196,14 @@ class Running:
         )
         self.site.plays.append(play)
         return play
+
+    def wait_for_task(self, task: str, limit_s: float, every_s: float = 1.0) -> None:
+        """Until it has begun the task whose line in the output has this text."""
+        wait_for(f"the run comes to {task}", lambda: task in self.printed.read_text(errors="replace"), limit_s, every_s)
+
+    def is_in_task(self, task: str) -> bool:
+        """Whether that task is the last it has begun, and nothing came of it yet."""
+        return task in self.printed.read_text(errors="replace").splitlines()[-1]
 
     def kill(self) -> None:
         """End what is left of it. What runs it ends with it, and the module of a worker that a kill left behind too."""

@@ -11,7 +11,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -668,19 +668,28 @@ def test_a_disk_that_is_nearly_full(cases: Cases) -> None:
 
 
 @contextmanager
-def export_edited(cases: Cases, pet: str, edit: str) -> Iterator[None]:
-    """The line of the pet's export changed by a command of sed. After it the line is back, and the pet mounts anew."""
+def drop_in_changed(cases: Cases, change: str, pets: Sequence[str]) -> Iterator[None]:
+    """The set's exports after a script has moved or copied the file to NAME.off. After it it is back, and these pets
+    mount anew."""
     drop_in = drop_in_of(NAMESPACE)
-    edit = shlex.quote(f"\\#^{cases.world.place.folder(pet)} #{edit}")
     try:
-        script = f"sed -i.off {edit} {drop_in}; if cmp -s {drop_in}.off {drop_in}; then exit 1; fi"
-        assert cases.lab.ssh("nfs", f"{script}; exportfs -ra; exportfs -f").rc == 0
+        assert cases.lab.ssh("nfs", f"{change}; exportfs -ra; exportfs -f").rc == 0
         yield
     finally:
         script = f"[ ! -e {drop_in}.off ] || mv {drop_in}.off {drop_in}; exportfs -ra; exportfs -f"
         assert cases.lab.ssh("nfs", script).rc == 0
         # The kubelet tries a new pod's mount at once, an old one's when its time comes.
-        cases.pets.kubectl("delete", "pod", pet, "--wait=false", "--grace-period=0", "--force")
+        cases.pets.kubectl("delete", "pod", *pets, "--wait=false", "--grace-period=0", "--force")
+
+
+@contextmanager
+def export_edited(cases: Cases, pet: str, edit: str) -> Iterator[None]:
+    """The line of the pet's export changed by a command of sed, until the block ends."""
+    drop_in = drop_in_of(NAMESPACE)
+    edit = shlex.quote(f"\\#^{cases.world.place.folder(pet)} #{edit}")
+    script = f"sed -i.off {edit} {drop_in}; if cmp -s {drop_in}.off {drop_in}; then exit 1; fi"
+    with drop_in_changed(cases, script, [pet]):
+        yield
 
 
 def identity_of(cases: Cases, pet: str) -> str:
@@ -720,15 +729,11 @@ def test_all_exports_that_are_withdrawn(cases: Cases) -> None:
     cases.wait_well()
     before = [identity_of(cases, pet) for pet in cases.pets.names]
     drop_in = drop_in_of(NAMESPACE)
-    try:
-        assert cases.lab.ssh("nfs", f"mv {drop_in} {drop_in}.off; exportfs -ra; exportfs -f").rc == 0
+    with drop_in_changed(cases, f"mv {drop_in} {drop_in}.off", cases.pets.names):
         for pet in cases.pets.names:
             assert "export the path again" in cases.wait_told(pet, "stale_handle", 60)
         for _look in range(4):
             assert not re.search(r"mysql-\d +\w+ +wrong +config ", cases.recovery())
-    finally:
-        assert cases.lab.ssh("nfs", f"[ ! -e {drop_in}.off ] || mv {drop_in}.off {drop_in}; exportfs -ra").rc == 0
-        cases.pets.kubectl("delete", "pod", *cases.pets.names, "--wait=false", "--grace-period=0", "--force")
     cases.wait_well(180)
     assert [identity_of(cases, pet) for pet in cases.pets.names] == before
 

@@ -38,12 +38,12 @@ def test_a_pet_that_is_killed_in_the_first_set_up_of_replication(
         world = World(Place(namespace=NAMESPACE, lab=lab.name), tmp_path / "world.log")
         running = site.start("site")
         try:
-            wait_for("replication is set up", lambda: TASK in running.printed.read_text(errors="replace"), 240, 0.1)
+            running.wait_for_task(TASK, 240, every_s=0.1)
             begin = time.monotonic()
             fault, pick = MysqldKill(), Pick(victims)
             fault.setup(world, pick)
             time.sleep(max(0.0, begin + after_s - time.monotonic()))
-            assert TASK in running.printed.read_text(errors="replace").splitlines()[-1], "the task is over already"
+            assert running.is_in_task(TASK), "the task is over already"
             fault.inject(world, pick)
             wait_for("mysqld is killed", lambda: fault.is_effective(world, pick), 10)
             play = running.wait()

@@ -151,8 +151,7 @@ def test_a_run_while_replication_catches_up_waits_and_changes_nothing(site: Site
     pets.sql(writer(pets), f"INSERT INTO {DATABASE}.late (b) VALUES (1), (2), (3), (4);" * 8)
     run = site.start("site")
     try:
-        task = "TASK [stateful.petset.mysql_replication : Replication between the pets]"
-        wait_for("the run gets there", lambda: task in run.printed.read_text(errors="replace"), 120)
+        run.wait_for_task("TASK [stateful.petset.mysql_replication : Replication between the pets]", 120)
         time.sleep(8)
         assert run.process.poll() is None
         assert pets.sql(lagging, f"SELECT COUNT(*) FROM {DATABASE}.late") == "0"
