@@ -23,7 +23,7 @@ FOLDER = "/srv/bench-commits-peer"
 LOCAL_FOLDER = "/var/lib/bench-commits-local"
 CLASS = "bench-local"
 
-# Opens the pet, as no agent does it here; prints nanoseconds from the first statement to the last commit, then the rows.
+# Opens the pet, as no agent does; prints nanoseconds from the first statement to the last commit, then the rows.
 LOAD = r"""
 set -u
 login() {
