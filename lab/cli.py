@@ -8,7 +8,6 @@ import os
 import re
 import select
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from lab.config import LabConfig
 from lab.log import LabError, die, say
 from lab.network import host_nameservers, in_namespace
 from lab.paths import locked, state_root
-from lab.run import run
+from lab.run import call, run
 from lab.state import LabState, folder
 
 EPILOG = """\
@@ -257,7 +256,7 @@ def _call_in_client(lab: LabState, argv: Sequence[str]) -> int:
         raise LabError("no command given", "python3 -m lab run -- COMMAND ...")
     env = environment(lab)
     words = [f"{name}={value}" for name, value in env.items()]
-    return subprocess.call(in_namespace(lab.plan.namespace("client"), ["env", *words, *argv]))
+    return call(in_namespace(lab.plan.namespace("client"), ["env", *words, *argv]))
 
 
 def _command(argv: list[str]) -> list[str]:

@@ -27,6 +27,12 @@ class CommandError(LabError):
         self.output = output
 
 
+def call(argv: Sequence[str]) -> int:
+    """Run a command with this terminal; its exit status, that of a shell (128 + n) when signal n has ended it."""
+    status = subprocess.call(argv)
+    return 128 - status if status < 0 else status
+
+
 def run(
     argv: Sequence[str],
     *,

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from lab.config import MachineSpec, Plan
 from lab.network import in_namespace
-from lab.run import run
+from lab.run import call, run
 from lab.state import folder, write_if_changed
 
 
@@ -92,4 +91,4 @@ def execute(plan: Plan, machine: MachineSpec, script: str, timeout_s: float = 60
 
 def interactive(plan: Plan, machine: MachineSpec, command: Sequence[str]) -> int:
     """Hand the terminal over to ssh; returns its exit status."""
-    return subprocess.call(argv(plan, machine, command))
+    return call(argv(plan, machine, command))

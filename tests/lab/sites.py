@@ -42,6 +42,11 @@ class Play:
     kill: Mapping[str, Any] | None = None
 
     @property
+    def was_killed(self) -> bool:
+        """With what runs it, or alone: that tells it as a shell does."""
+        return self.rc in (-signal.SIGKILL, 128 + signal.SIGKILL)
+
+    @property
     def changes(self) -> list[tuple[str, str, str, list[str]]]:
         """Host, play, task and actions of everything that changed or would be changed, in order."""
         return [(t["host"], t["play"], t["task"], t["actions"] or []) for t in self.tasks if t["changed"]]
@@ -143,13 +148,13 @@ class Site:
         ]
         while left:
             play = self.play_and_kill(left, *options, **variables)
-            assert play.rc in (0, -signal.SIGKILL), play.output
+            assert play.rc == 0 or play.was_killed, play.output
             if play.kill is None:
                 assert play.rc == 0, play.output
                 return killed
             moment = (play.kill["play"], play.kill["task"], play.kill["after_s"])
             left.remove(moment)
-            if play.rc == -signal.SIGKILL:
+            if play.was_killed:
                 killed.append((moment[1].rpartition(" : ")[2], moment[2]))
         return killed
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lab import log
 from lab.log import LabError
-from lab.run import CommandError, run
+from lab.run import CommandError, call, run
 
 
 def test_standard_output_comes_back_alone() -> None:
@@ -157,3 +157,9 @@ def test_jobs_run_at_once_all_are_waited_for_and_the_first_error_is_told() -> No
         log.in_parallel([lambda: fail("first"), lambda: fail("second"), work])
     assert sorted(done) == ["first", "second", "worked"]
     log.in_parallel([])
+
+
+def test_who_calls_learns_of_a_kill_as_from_a_shell() -> None:
+    """A playbook that was killed ended with 247 for who had begun it by ``lab run``: no shell and no tool knows that."""
+    assert call(["sh", "-c", "kill -KILL $$"]) == 137
+    assert call(["sh", "-c", "exit 3"]) == 3
