@@ -881,6 +881,9 @@ def test_rp_rep_06_a_pet_that_was_away_for_longer_than_the_logs_are_kept(cases: 
         assert "it is then seeded by CLONE" in play.output
         assert (play.changes, play.writes) == ([], [])
         assert (cases.gtids(pet), cases.pets.sql(pet, count), cases.uuid(pet)) == (before, "1", uuid)
+        cases.change_channel(pet, "SOURCE_PORT = 3306")
+        assert "1236" in cases.wait_ring("replication_purged_log")
+        assert (cases.gtids(pet), cases.pets.sql(pet, count), cases.uuid(pet)) == (before, "1", uuid)
     finally:
         cases.make_anew(pet)
         mended = cases.site.play("site")
@@ -890,6 +893,28 @@ def test_rp_rep_06_a_pet_that_was_away_for_longer_than_the_logs_are_kept(cases: 
     assert cases.uuid(pet) != uuid
     cases.wait_well()
     cases.wait_healthy()
+
+
+def test_a_claim_that_is_deleted_from_under_a_running_pet(cases: Cases) -> None:
+    """Who makes claims is down, as somebody's control plane may be, so nothing covers up that it is gone. The pet runs
+    on; site makes the claim again and binds it to the same volume.
+    """
+    cases.wait_well()
+    pet = cases.standby
+    uuid, pod = cases.uuid(pet), cases.pets.uid(pet)
+    cases.lab.cli("stop", "controller-manager")
+    try:
+        cases.pets.kubectl("delete", "pvc", f"db-{pet}", "--wait=false")
+        cases.pets.kubectl("patch", "pvc", f"db-{pet}", "--type=merge", '--patch={"metadata": {"finalizers": null}}')
+        assert "run the playbook site" in cases.wait_told(pet, "claim_lost")
+        assert cases.pets.uid(pet) == pod
+    finally:
+        cases.lab.cli("start", "controller-manager")
+    cases.site.play("site")
+    cases.wait_well()
+    assert (cases.uuid(pet), cases.pets.uid(pet)) == (uuid, pod)
+    settled = cases.site.play("site")
+    assert (settled.changes, settled.writes) == ([], [])
 
 
 def test_a_claim_that_is_lost_and_its_volume(cases: Cases) -> None:
