@@ -160,6 +160,6 @@ def test_jobs_run_at_once_all_are_waited_for_and_the_first_error_is_told() -> No
 
 
 def test_who_calls_learns_of_a_kill_as_from_a_shell() -> None:
-    """A playbook that was killed ended with 247 for who had begun it by ``lab run``: no shell and no tool knows that."""
+    """A playbook that was killed ended with 247 for who had begun it by ``lab run``, a status that no tool knows."""
     assert call(["sh", "-c", "kill -KILL $$"]) == 137
     assert call(["sh", "-c", "exit 3"]) == 3
