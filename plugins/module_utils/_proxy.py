@@ -194,7 +194,8 @@ def _served(module: Module, client: KubeClient, spec: ProxySpec, pods: Sequence[
     try:
         views = observe_views(client, spec, asked)
     except Forbidden as problem:
-        return {"agree": None, "writers": None, "readers": None, "troubles": [problem.render()]}
+        said = [problem.render()]
+        return {"agree": None, "writers": None, "readers": None, "troubles": said, "uncertain": said}
     return _render_verdict(judge_views(views, read_hash(render_config(spec.config)), spec.config.mode), bool(views))
 
 
@@ -204,6 +205,7 @@ def _render_verdict(verdict: Verdict, known: bool) -> dict[str, Any]:
         "writers": list(verdict.writers) if known else None,
         "readers": list(verdict.readers) if known else None,
         "troubles": list(verdict.troubles),
+        "uncertain": list(verdict.uncertain),
     }
 
 
@@ -272,6 +274,7 @@ def run_pet_proxy_info(module: Module, client: KubeClient, _partial: Partial) ->
             "ready": False,
             "proxies": [],
             "troubles": [],
+            "uncertain": [],
             "summary": "there are no proxies",
             "table": "there are no proxies",
         }
@@ -309,5 +312,5 @@ def run_pet_proxy_info(module: Module, client: KubeClient, _partial: Partial) ->
         "config_hash": wanted or None,
         **_render_verdict(verdict, bool(views)),
         "proxies": proxies,
-        "table": table_of_proxies(proxies, verdict.troubles),
+        "table": table_of_proxies(proxies, verdict),
     }

@@ -323,7 +323,13 @@ readers:
   elements: str
   returned: when they were asked (O(probe))
 troubles:
-  description: What is wrong with what they say, a sentence for each.
+  description: What is wrong with what they say, or could not be asked, a sentence for each.
+  type: list
+  elements: str
+  returned: when they were asked (O(probe))
+uncertain:
+  description:
+    - Those of the RV(troubles) that say of a proxy that it could not be asked. It may be well; the others are certain.
   type: list
   elements: str
   returned: when they were asked (O(probe))

@@ -69,7 +69,13 @@ table:
   type: str
   returned: always
 troubles:
-  description: What is wrong, a sentence for each. Empty when nothing is known to be.
+  description: What is wrong or could not be asked, a sentence for each. Empty when all is well.
+  type: list
+  elements: str
+  returned: always
+uncertain:
+  description:
+    - Those of the RV(troubles) that say of a proxy that it could not be asked. It may be well; the others are certain.
   type: list
   elements: str
   returned: always

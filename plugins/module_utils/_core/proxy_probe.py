@@ -207,20 +207,22 @@ def _number(text: str | None) -> int:
 class Verdict:
     """What all proxies say together. ``agree`` is None while nobody can tell, ``writers`` what those say that answered.
 
-    ``troubles`` are sentences for a person; empty when all is well.
+    ``troubles`` are sentences for a person; empty when all is well. ``uncertain`` are those of them about a proxy that
+    could not be asked: it may be well. The others are certain.
     """
 
     agree: bool | None
     writers: tuple[str, ...]
     readers: tuple[str, ...]
     troubles: tuple[str, ...] = field(default=())
+    uncertain: tuple[str, ...] = field(default=())
 
 
 def judge_views(views: Mapping[str, View], wanted_hash: str, mode: str) -> Verdict:
     """Compare the proxies, by the names of their pods, with each other and with the configuration that is wanted."""
-    troubles: list[str] = []
     asked = {name: view for name, view in views.items() if not view.failure}
-    troubles += [f"{name}: {view.failure}" for name, view in views.items() if view.failure]
+    uncertain = tuple(f"{name}: {view.failure}" for name, view in views.items() if view.failure)
+    troubles = list(uncertain)
     for name, view in asked.items():
         if view.live != wanted_hash:
             troubles.append(f"{name}: it works with configuration {view.live or '(none)'}, wanted is {wanted_hash}")
@@ -237,7 +239,7 @@ def judge_views(views: Mapping[str, View], wanted_hash: str, mode: str) -> Verdi
         troubles.append(f"more than one pet takes writes: {', '.join(everyone)}")
     readers = [set(view.up(READER)) for view in asked.values()]
     common = tuple(sorted(set.intersection(*readers))) if readers else ()
-    return Verdict(agree, everyone, common, tuple(troubles))
+    return Verdict(agree, everyone, common, tuple(troubles), uncertain)
 
 
 def render_view(view: View) -> dict[str, Any]:
@@ -264,8 +266,8 @@ def render_view(view: View) -> dict[str, Any]:
     }
 
 
-def table_of_proxies(proxies: Sequence[Mapping[str, Any]], troubles: Sequence[str]) -> str:
-    """One line for each proxy, and the troubles below."""
+def table_of_proxies(proxies: Sequence[Mapping[str, Any]], verdict: Verdict) -> str:
+    """One line for each proxy, and the troubles below: what is not known apart from what is certain."""
     rows = [
         [
             one["name"],
@@ -280,4 +282,5 @@ def table_of_proxies(proxies: Sequence[Mapping[str, Any]], troubles: Sequence[st
     ]
     table = render_table(["PROXY", "STATE", "NODE", "WRITER", "READERS", "SESSIONS", "CONFIG"], rows)
     notes = [f"{one['name']}: {one['reason']}" for one in proxies if not one["ready"]]
-    return "\n".join([table, *notes, *troubles])
+    notes += [one if one not in verdict.uncertain else f"not known: {one}" for one in verdict.troubles]
+    return "\n".join([table, *notes])

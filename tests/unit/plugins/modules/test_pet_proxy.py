@@ -440,6 +440,7 @@ def test_info_of_proxies_that_do_not_agree(world: World) -> None:
     assert info["agree"] is False
     assert info["writers"] == ["mysql-0", "mysql-1"]
     assert f"{pod}: mysql-1" in info["troubles"][0]
+    assert info["uncertain"] == []
     assert "do not agree" in info["table"]
 
 
@@ -453,7 +454,9 @@ def test_a_run_asks_the_proxies_when_it_is_told_to(world: World) -> None:
         assert found["readers"] == ["mysql-0", "mysql-1"]
     assert foretold["changed"] is False
     world.proxies.silent.add(world.proxies.pods()[0])
-    assert world.run(probe=True)["agree"] is None
+    found = world.run(probe=True)
+    assert found["agree"] is None
+    assert found["uncertain"] == found["troubles"] != []
     assert "agree" not in world.run()
 
 
@@ -467,6 +470,7 @@ def test_a_run_without_the_right_to_ask_the_proxies_does_not_fail(
     for found in (world.run(probe=True), world.run(check=True, probe=True)):
         assert (found["ready"], found["agree"], found["writers"]) == (True, None, None)
         assert "may not create pods/exec" in found["troubles"][0]
+        assert found["uncertain"] == found["troubles"]
 
 
 @pytest.mark.parametrize("silent", [1, 2])
@@ -478,7 +482,13 @@ def test_info_of_proxies_that_cannot_be_asked(world: World, silent: int) -> None
     # What is not known is not said to be right.
     assert info["agree"] is None
     assert info["writers"] == (["mysql-0"] if silent == 1 else [])
-    assert len([text for text in info["troubles"] if "could not be asked" in text]) == silent
+    assert info["uncertain"] == info["troubles"]
+    assert [text.split(": ")[:2] for text in info["uncertain"]] == [
+        [pod, "it could not be asked"] for pod in pods[:silent]
+    ]
+    assert [line for line in info["table"].splitlines() if line.startswith("not known: ")] == [
+        f"not known: {text}" for text in info["uncertain"]
+    ]
 
 
 def test_info_of_a_proxy_with_an_old_configuration(world: World) -> None:
@@ -498,7 +508,8 @@ def test_info_without_a_writer(world: World) -> None:
 
 
 def test_info_without_proxies_and_without_asking(world: World) -> None:
-    assert world.info()["exists"] is False
+    missing = world.info()
+    assert (missing["exists"], missing["troubles"], missing["uncertain"]) == (False, [], [])
     world.run()
     info = world.info(probe=False)
     assert (info["ready"], info["agree"], info["writers"]) == (True, None, None)

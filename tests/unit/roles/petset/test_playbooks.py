@@ -456,6 +456,50 @@ def test_a_set_that_is_not_there_is_degraded_and_fails_when_that_was_asked_for(p
         assert "default/mysql: degraded" in done.stdout
 
 
+AWAY = "mysql-proxy-b: it could not be asked: timed out"
+SPLIT = "the proxies do not agree on the writer (mysql-proxy-a: mysql-0; mysql-proxy-c: mysql-1)"
+# name -> the replication's word, whether the proxies are ready, their troubles that are certain, those that are not
+# known, the whole
+PROXIES: dict[str, tuple[str, bool, list[str], list[str], str]] = {
+    "well": ("healthy", True, [], [], "healthy"),
+    "not-ready": ("healthy", False, [], [], "degraded"),
+    "disagree": ("healthy", True, [SPLIT], [], "degraded"),
+    "not-asked": ("healthy", True, [], [AWAY], "uncertain"),
+    "not-asked-and-disagree": ("healthy", True, [SPLIT], [AWAY], "uncertain"),
+    "not-asked-and-lag": ("degraded", True, [], [AWAY], "uncertain"),
+    "not-asked-and-broken": ("broken", True, [], [AWAY], "broken"),
+}
+
+
+@pytest.mark.parametrize("case", PROXIES)
+def test_a_proxy_that_could_not_be_asked_is_not_called_degraded_for_certain(playbooks: Playbooks, case: str) -> None:
+    replication, ready, certain, uncertain, word = PROXIES[case]
+    summary = "; ".join(["1 of 2 proxies work", *uncertain, *certain])
+    seen = {"exists": True, "ready": ready, "summary": summary, "table": "", "troubles": [*uncertain, *certain]}
+    answers = {**status_answers(replication), "pet_proxy_info": {**seen, "uncertain": uncertain, "proxies": []}}
+    done = playbooks.run("status", answers=answers, petset_status_must_be_ready=True)
+    assert f"default/mysql: {word}" in done.stdout
+    assert done.returncode == (0 if word == "healthy" else 2), done.stdout
+    # Nobody is told of proxies that are well, and of others all that is known, whatever the word is.
+    told = f"default/mysql: {word}: 2 of 2 ready; replication "
+    assert (f"; {summary}" in done.stdout) is (not ready or bool(certain or uncertain))
+    assert (told in done.stdout) is (word != "healthy")
+    assert playbooks.told == ["pet_proxy_info", "pet_set_info", "mysql_ring_info"]
+
+
+def test_pets_that_are_not_ready_beside_a_proxy_that_could_not_be_asked(playbooks: Playbooks) -> None:
+    away = {"exists": True, "ready": True, "summary": AWAY, "table": "", "troubles": [AWAY], "uncertain": [AWAY]}
+    for proxies, word in ((away, "uncertain"), ({**away, "troubles": [], "uncertain": []}, "degraded")):
+        answers = {**status_answers("healthy"), "pet_proxy_info": proxies}
+        answers["pet_set_info"]["ready"] = False
+        done = playbooks.run("status", answers=answers, petset_status_format="json")
+        assert done.returncode == 0, done.stdout
+        assert f"default/mysql: {word}" in done.stdout
+        assert re.findall(r'"uncertain": \[\s*"(mysql-proxy-b)', done.stdout) == ["mysql-proxy-b"] * (
+            word == "uncertain"
+        )
+
+
 ASKED = {"agree": True, "writers": ["mysql-0"], "ready": True, "proxies": [{"name": "a"}]}
 # What the first play finds, what later modules answer, and whether the proxies are to be asked once more in the end.
 AT_REST: dict[str, Any] = {

@@ -14,6 +14,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.proxy_probe 
     look_command,
     parse_answer,
     parse_view,
+    table_of_proxies,
     try_command,
 )
 from hypothesis import given
@@ -113,6 +114,14 @@ def test_verdicts(
     assert len(verdict.troubles) == len(words)
     for word in words:
         assert any(word in trouble for trouble in verdict.troubles), verdict.troubles
+    # What a proxy that answers says is certain; only of one that does not, nothing is.
+    assert verdict.uncertain == tuple(f"{name}: {one.failure}" for name, one in views.items() if one.failure)
+    assert set(verdict.uncertain) <= set(verdict.troubles)
+
+
+def test_the_table_keeps_what_is_not_known_apart() -> None:
+    verdict = judge_views({"a": view(), "b": View(failure="away")}, "h", "single_writer")
+    assert table_of_proxies([], verdict).splitlines()[1:] == ["not known: b: away", "no pet takes writes"]
 
 
 def test_readers_are_those_of_all() -> None:
