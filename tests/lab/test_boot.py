@@ -310,6 +310,7 @@ def test_settings_are_in_force(first: Pod) -> None:
         "performance_schema": 1,
         "persisted_globals_load": 0,
         "relay_log_recovery": 1,
+        "replica_net_timeout": 10,
         "report_host": "mysql-0.db.default.svc.cluster.local",
         "require_secure_transport": 1,
         "rpl_semi_sync_source_enabled": 0,
