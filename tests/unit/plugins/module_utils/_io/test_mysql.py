@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pymysql.err
@@ -12,7 +13,11 @@ import pytest
 from ansible_collections.stateful.petset.plugins.module_utils._core.errors import TimedOut
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring import Down, RingPet
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring_copy import CopyLimits
-from ansible_collections.stateful.petset.plugins.module_utils._core.ring_plan import PLACEHOLDER, Kind, RingStep
+from ansible_collections.stateful.petset.plugins.module_utils._core.ring_plan import (
+    PLACEHOLDER,
+    Kind,
+    RingStep,
+)
 from ansible_collections.stateful.petset.plugins.module_utils._io import mysql
 from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import (
     MysqlSession,
@@ -23,6 +28,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import (
     sort_login,
 )
 from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock
+from ansible_collections.stateful.petset.tests.unit.fakes.mysqlds import FakeMysqlds, FakeSqlSession
 from ansible_collections.stateful.petset.tests.unit.plugins.module_utils._core.rings import ring_of
 
 
@@ -136,6 +142,42 @@ def test_a_pet_that_never_answers_does_not_hold_up_the_others(monkeypatch: pytes
     states = Pets(ring_of(), connect).observe()
     assert [state.kind for state in states.values() if isinstance(state, Down)] == ["lost", "silent"]
     hold.set()
+
+
+Watch = Callable[[str, int], None]
+
+
+class WatchedSession(FakeSqlSession):
+    """Tells of each read of the pet's set: its name, and how many such reads it has answered before this one."""
+
+    def __init__(self, world: FakeMysqlds, name: str, before: Watch, after: Watch) -> None:
+        super().__init__(world, name)
+        self.before, self.after = before, after
+        self.reads = 0
+
+    def query(self, text: str) -> list[Mapping[str, Any]]:
+        if "@@GLOBAL.gtid_executed" not in text:
+            return super().query(text)
+        self.before(self.name, self.reads)
+        rows = super().query(text)
+        self.after(self.name, self.reads)
+        self.reads += 1
+        return rows
+
+
+def test_all_pets_are_asked_side_by_side_in_both_looks() -> None:
+    """None gets on before all are at the same point; one after the other, the first would wait in vain."""
+    world = FakeMysqlds(5)
+    meeting = threading.Barrier(len(world.pets), timeout=5.0)
+    met: list[tuple[str, int]] = []
+
+    def connect(pet: RingPet, _limit_s: float | None) -> WatchedSession:
+        meeting.wait()
+        return WatchedSession(world, pet.name, lambda *_read: meeting.wait() and None, lambda *read: met.append(read))
+
+    states = Pets(ring_of(len(world.pets)), connect).observe()
+    assert [state for state in states.values() if isinstance(state, Down)] == []
+    assert sorted(met) == [(name, reads) for name in world.pets for reads in (0, 1)]
 
 
 @pytest.mark.parametrize(
