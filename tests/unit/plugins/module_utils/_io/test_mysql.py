@@ -11,13 +11,18 @@ from typing import Any
 import pymysql.err
 import pytest
 from ansible_collections.stateful.petset.plugins.module_utils._core.errors import TimedOut
-from ansible_collections.stateful.petset.plugins.module_utils._core.ring import Down, RingPet
+from ansible_collections.stateful.petset.plugins.module_utils._core.ring import Down, PetState, RingPet
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring_copy import CopyLimits
+from ansible_collections.stateful.petset.plugins.module_utils._core.ring_judge import judge_ring
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring_plan import (
     PLACEHOLDER,
     Kind,
     RingStep,
+    change_statement,
+    plan_ring,
+    wanted_settings,
 )
+from ansible_collections.stateful.petset.plugins.module_utils._core.ring_trouble import RingTrouble
 from ansible_collections.stateful.petset.plugins.module_utils._io import mysql
 from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import (
     MysqlSession,
@@ -29,7 +34,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import (
 )
 from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock
 from ansible_collections.stateful.petset.tests.unit.fakes.mysqlds import FakeMysqlds, FakeSqlSession
-from ansible_collections.stateful.petset.tests.unit.plugins.module_utils._core.rings import ring_of
+from ansible_collections.stateful.petset.tests.unit.plugins.module_utils._core.rings import lease_of, ring_of
 
 
 def operational(number: int, text: str, cause: Exception | None = None) -> Exception:
@@ -178,6 +183,45 @@ def test_all_pets_are_asked_side_by_side_in_both_looks() -> None:
     states = Pets(ring_of(len(world.pets)), connect).observe()
     assert [state for state in states.values() if isinstance(state, Down)] == []
     assert sorted(met) == [(name, reads) for name in world.pets for reads in (0, 1)]
+
+
+@pytest.mark.parametrize(("first", "second"), [("mysql-0", "mysql-1"), ("mysql-1", "mysql-0")])
+def test_a_source_that_moves_on_between_the_reads_makes_nothing_look_errant_or_behind(first: str, second: str) -> None:
+    """All sets are read once more after all were read, and a set is held against a later one of the other pet."""
+    world, ring = FakeMysqlds(2), ring_of()
+    for pet, source in (ring.pets, ring.pets[::-1]):
+        session = FakeSqlSession(world, pet.name)
+        session.run(change_statement(wanted_settings(ring, pet, source)))
+        session.run("START REPLICA")
+    world.pets["mysql-0"].is_open = True
+    world.write("mysql-0", 5)
+    first_was_read = threading.Event()
+    order: list[tuple[str, int]] = []
+
+    def before(name: str, reads: int) -> None:
+        if (name, reads) == (second, 0):
+            assert first_was_read.wait(5.0)
+        elif reads:
+            world.write("mysql-0", 12)
+
+    def after(name: str, reads: int) -> None:
+        order.append((name, reads))
+        if (name, reads) == (first, 0):
+            # Committed, and applied by the replica, before the other one is read.
+            world.write("mysql-0", 9)
+            first_was_read.set()
+
+    states = Pets(ring, lambda pet, _limit_s: WatchedSession(world, pet.name, before, after)).observe()
+    assert order[:2] == [(first, 0), (second, 0)]
+    assert sorted(order[2:]) == [("mysql-0", 1), ("mysql-1", 1)]
+    uuid = world.pets["mysql-0"].uuid
+    seen = {name: (str(one.executed), str(one.later)) for name, one in states.items() if isinstance(one, PetState)}
+    assert seen == {first: (f"{uuid}:1-5", f"{uuid}:1-12"), second: (f"{uuid}:1-9", f"{uuid}:1-12")}
+    judged = judge_ring(ring, states, lease_of(), plan_ring(ring, states, lease_of()))
+    assert [(pet.errant, pet.late, pet.behind) for pet in judged.pets] == [("", "", 0)] * 2
+    assert {found.trouble for found in judged.troubles}.isdisjoint(
+        {RingTrouble.ERRANT, RingTrouble.LATE, RingTrouble.LOST_OWN, RingTrouble.UNDER_WAY, RingTrouble.LAG}
+    ), judged.summary()
 
 
 @pytest.mark.parametrize(
