@@ -44,6 +44,7 @@ from hypothesis import strategies as st
 
 DOWN = Down("lost", "it is down")
 RING = ring_of()
+BLOCKED = "Host '10.0.0.7' is blocked because of many connection errors"
 
 
 def judged(*pets: State, ring: Ring = RING, lease: LeaseView | None = None) -> RingJudgement:
@@ -152,6 +153,26 @@ def test_rp_rep_02_error_2061_names_both_ways_out() -> None:
     assert "SOURCE_SSL=1 (or GET_SOURCE_PUBLIC_KEY=1)" in explain_io(channel)
     told = judged(writer_of(RING, 0), pet_of(RING, 1, channel=channel))
     assert any("error 2061" in reason and "SOURCE_SSL=1" in reason for reason in told.reasons)
+
+
+@pytest.mark.parametrize("fault", [Fault(1129, BLOCKED), Fault(2003, f"error connecting: error 1129: {BLOCKED}")])
+def test_rp_hap_03_error_1129_names_cause_and_cure(fault: Fault) -> None:
+    channel = channel_to(RING, 1, io="Connecting", io_error=fault)
+    hint = (
+        "the source has blocked this address after too many broken handshakes: TRUNCATE TABLE"
+        " performance_schema.host_cache there"
+    )
+    assert explain_io(channel) == f"{fault} ({hint})"
+    told = judged(writer_of(RING, 0), pet_of(RING, 1, channel=channel))
+    assert told.degraded == [f"mysql-1 is connecting to mysql-0: {fault} ({hint})"]
+    (found,) = (one.as_dict() for one in told.troubles)
+    assert (found["pet"], found["trouble"]) == ("mysql-1", "replication_network")
+    assert hint in render_ring_table(told)
+
+
+def test_rp_hap_03_other_errors_are_not_taken_for_a_blocked_address() -> None:
+    for fault in (Fault(2003, "Can't connect to MySQL server on 'a:1129' (111)"), Fault(11290, "no"), Fault()):
+        assert "host_cache" not in explain_io(channel_to(RING, 1, io="Connecting", io_error=fault))
 
 
 def test_rp_rep_06_error_1236_is_broken_and_explained() -> None:

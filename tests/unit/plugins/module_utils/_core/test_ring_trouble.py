@@ -58,6 +58,7 @@ FAULTS = [
     (2003, "Message: Can't connect to MySQL server on 'a:3306' (111)", RingTrouble.NETWORK),
     (2005, "Message: Unknown MySQL server host 'a' (-2)", RingTrouble.NETWORK),
     (2013, "Message: Lost connection to MySQL server", RingTrouble.NETWORK),
+    (1129, "Message: Host '10.0.0.7' is blocked because of many connection errors", RingTrouble.NETWORK),
     (1594, "Relay log read failure: Could not parse relay log event entry.", RingTrouble.RELAY_LOG),
     (13121, "Relay log read failure: Could not parse relay log event entry.", RingTrouble.RELAY_LOG),
     (13117, "Fatal error: Failed to run 'after_read_event' hook", RingTrouble.ERROR),
