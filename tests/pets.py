@@ -96,6 +96,15 @@ class Pets:
     def read_marker(self, pet: str) -> str:
         return self.sql(pet, "SELECT name FROM marker.pet")
 
+    def stored_passwords(self) -> dict[str, list[str]]:
+        """What the pets store of each account's password, in hexadecimal; each may have its own salt."""
+        found: dict[str, list[str]] = {}
+        for pet in self.names:
+            rows = self.sql(pet, "SELECT user, HEX(authentication_string) FROM mysql.user")
+            for account, *stored in map(str.split, rows.splitlines()):
+                found.setdefault(account, []).extend(stored)
+        return found
+
     def identity(self, pet: str) -> Mapping[str, Any]:
         """What a pet keeps for ever."""
         pod = self.get("pod", pet)

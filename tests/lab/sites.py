@@ -17,10 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 import yaml
-from pymysql.converters import escape_string
 
 from lab import ssh
 from tests.pets import Pets
@@ -330,28 +328,6 @@ def secrets_of(lab: Lab, namespace: str) -> dict[str, str]:
     return found
 
 
-def forms_of(secret: str) -> set[str]:
-    """A secret as it can stand in a text: plain, and as programs write it down."""
-    plain = secret.encode()
-    forms = {
-        secret,
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        repr(secret)[1:-1],
-        quote(secret),
-        quote(secret, safe=""),
-        quote_plus(secret),
-        escape_string(secret),
-        secret.replace("'", "''"),
-        secret.replace("'", "'\\''"),
-        plain.hex(),
-    }
-    # base64 of the secret alone, and within a longer text, wherever it begins there.
-    forms.add(base64.b64encode(plain).decode())
-    forms |= {base64.b64encode(b"x" * shift + plain)[4 if shift else 0 : -4].decode() for shift in range(3)}
-    return forms
-
-
 def cluster_texts(lab: Lab, namespace: str) -> dict[str, str]:
     """What the cluster shows of a set to those who may not read its Secrets, the logs of all containers with it."""
     kinds = "configmaps,leases,events,pods,statefulsets,deployments,replicasets,services,persistentvolumeclaims"
@@ -369,12 +345,3 @@ def journals(lab: Lab, since_s: float) -> dict[str, str]:
     """What the machines wrote to their journals within the last seconds."""
     script = f"journalctl --quiet --no-pager --since=-{int(since_s) + 1}s"
     return {f"journal of {m.name}": lab.ssh(m.name, script).stdout for m in lab.state.plan.machines}
-
-
-def find_secrets(secrets: Mapping[str, str], texts: Mapping[str, str]) -> list[str]:
-    """Which secret stands where. The secret itself is not in the answer."""
-    found = []
-    for key, secret in secrets.items():
-        forms = [form for form in forms_of(secret) if len(form) > 5]
-        found += [f"{key} in {name}" for name, text in texts.items() if any(form in text for form in forms)]
-    return found
