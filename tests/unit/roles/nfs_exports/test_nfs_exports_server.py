@@ -105,8 +105,10 @@ def threads(number: int) -> str:
 
 SETTLED = ["nfs_export look"]
 DUE = [*SETTLED, "nfs_export"]
-BEGIN = ["nfs_export look", "template", "apt", "systemd_service started", "nfs_export"]
-RESTART = ["systemd_service restarted", "systemd_service started"]
+# A server counts as started when it is so at boot as well, and when something answers.
+START = ["systemd_service started enabled", "wait_for 2049"]
+BEGIN = ["nfs_export look", "template", "apt nfs-kernel-server", *START, "nfs_export"]
+RESTART = ["systemd_service restarted", *START]
 LEASE = {"lease_s": 90}
 BROKEN = {"broken": ["/etc/exports:1: x"], "nfs_exports_foreign_errors": "warn"}
 # name -> what is found, variables, what is done, whether a restart is still needed, words that are said
@@ -123,9 +125,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str], bool | None, s
     "absent": (bare(), {"nfs_exports_state": "absent"}, ["nfs_export"], None, ""),
     "absent-settled": (found(), {"nfs_exports_state": "absent"}, ["nfs_export"], None, ""),
     "bare": (bare(), {}, BEGIN, False, ""),
-    "bare-redhat": (bare(), {"family": "RedHat"}, ["dnf" if one == "apt" else one for one in BEGIN], False, ""),
+    "bare-redhat": (bare(), {"family": "RedHat"}, [*BEGIN[:2], "dnf nfs-utils", *BEGIN[3:]], False, ""),
     "stopped": (found(running=False, threads=0), {}, BEGIN, False, ""),
     "not-at-boot": (found(NODE, enabled=False), {}, BEGIN, False, ""),
+    "not-listening": (found(NODE, listening=False), {}, BEGIN, False, ""),
     # When the server may be restarted.
     "idle": (found(**LEASE), {}, BEGIN + RESTART, False, ""),
     "idle-never": (found(**LEASE), {"nfs_exports_restart": "never"}, BEGIN, True, "nfs_exports_restart is never"),
@@ -144,7 +147,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str], bool | None, s
     "settings-only": (found(NODE, settings="x"), {}, BEGIN, False, ""),
     "not-ours": (found(**LEASE), {"nfs_exports_configure": False}, SETTLED, False, ""),
     "not-ours-without-package": (
-        bare(), {"nfs_exports_configure": "false"}, ["nfs_export look", "apt", "nfs_export"], None, ""
+        bare(), {"nfs_exports_configure": "false"}, ["nfs_export look", "apt nfs-kernel-server", "nfs_export"], None, ""
     ),
     "delegations": (
         found(NODE, delegations=True), {},
@@ -214,10 +217,14 @@ def told(call: dict[str, Any]) -> str:
     if call["module"] == "command":
         return "" if call["argv"][0] == "cat" else " ".join(["command", *map(str, call["argv"])])
     if call["module"] == "systemd_service":
-        return f"systemd_service {call['state']}"
+        return " ".join(["systemd_service", call["state"], *(["enabled"] if call.get("enabled") is True else [])])
     if call["module"] == "nfs_export":
         return "nfs_export look" if call["look"] else "nfs_export"
-    return call["module"] if call["module"] in ("apt", "dnf", "template") else ""
+    if call["module"] in ("apt", "dnf"):
+        return " ".join([call["module"], *call["name"]])
+    if call["module"] == "wait_for":
+        return f"wait_for {call['port']}"
+    return "template" if call["module"] == "template" else ""
 
 
 def texts(folder: Path, case: str) -> list[str]:
@@ -295,7 +302,9 @@ def test_check_mode_foretells_what_the_run_would_do(tmp_path: Path) -> None:
     cases = ("settled", "settled-plan", "bare")
     folder = run_cases(tmp_path, cases, "--check")
     for case in cases:
-        done = ["nfs_export look" if word == "nfs_export" else word for word in CASES[case][2]]
+        # Nothing is waited for that is not there yet.
+        done = [word for word in CASES[case][2] if not word.startswith("wait_for")]
+        done = ["nfs_export look" if word == "nfs_export" else word for word in done]
         assert [word for word in map(told, calls(folder, case)) if word] == done
         first, *real = (call for call in calls(folder, case) if call["module"] == "nfs_export")
         assert (first["describe_server"], first["diff"]) == (True, False)
