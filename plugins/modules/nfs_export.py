@@ -19,6 +19,8 @@ description:
   - A run that was killed before C(exportfs -ra) is caught up with. Rows of the export table for the paths in
     O(exports) and in the drop-in that no file names any more are withdrawn; rows of other paths are left alone. A path
     that goes out of the drop-in stays in it as a comment until C(exportfs) has run.
+  - A file of that name that the collection did not write, which is one without its header, is refused in check mode
+    too, and is neither changed nor removed; see O(adopt).
   - Never restarts the NFS server, and never changes or deletes anything inside an exported directory.
   - Runs on the NFS server, as root.
 options:
@@ -139,6 +141,14 @@ options:
     description:
       - Whether an export may be withdrawn or made read-only for a client that holds files open in it. That client gets
         C(Stale file handle) at once, and its pet has to be started again.
+    type: bool
+    default: false
+  adopt:
+    description:
+      - Whether a file of that name that was not made by this collection is handed over to it. Otherwise it is refused
+        by name; an empty one is not.
+      - Its lines are then treated as those of an own drop-in. With O(purge) the exports that are not wanted are
+        withdrawn, and so are all of them with V(state=absent); comments go in any case.
     type: bool
     default: false
   foreign_errors:
@@ -327,6 +337,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
         },
     },
     "withdraw_in_use": {"type": "bool", "default": False},
+    "adopt": {"type": "bool", "default": False},
     "foreign_errors": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
     "describe_server": {"type": "bool", "default": False},
 }

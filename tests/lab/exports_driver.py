@@ -28,7 +28,14 @@ from petset_code._core.exports_desired import parse_desired
 from petset_code._core.exports_plan import plan_exports
 from petset_code._io.nfs import NfsServer
 
-DEFAULTS = {"state": "present", "purge": True, "machines": None, "withdraw_in_use": False, "exports": None}
+DEFAULTS = {
+    "state": "present",
+    "purge": True,
+    "machines": None,
+    "withdraw_in_use": False,
+    "adopt": False,
+    "exports": None,
+}
 EXPORT = {
     "state": "present", "clients": None, "options": [], "fsid": "auto", "fsid_seed": None, "create": False,
     "owner": None, "group": None, "mode": None,

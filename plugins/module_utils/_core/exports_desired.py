@@ -25,6 +25,9 @@ from .exports_table import EXPORTS_FOLDER, SUFFIX
 FSID_NAMESPACE = uuid.UUID("c9b625f9-e541-551e-b6f7-9435fbe0c2f4")
 # Before a path that is withdrawn from the drop-in while exportfs has still to run; a comment for exportfs.
 _OWED = b"#withdrawn: "
+# In the first line of every drop-in of every version so far, after the name. It is how the next run knows its own file.
+_WRITTEN_BY = "written by Ansible (stateful.petset.nfs_export)"
+_HEADER = re.compile(rb"^#[^\n]*: " + re.escape(_WRITTEN_BY).encode(), re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\Z")
 
 
@@ -54,13 +57,17 @@ class Machine:
 
 @dataclass(frozen=True)
 class Desired:
-    """The whole drop-in. ``withdrawn`` are paths that must not be in it; with ``purge`` neither may others be."""
+    """The whole drop-in. ``withdrawn`` are paths that must not be in it; with ``purge`` neither may others be.
+
+    ``adopt`` hands over a file of that name that the collection did not write.
+    """
 
     name: str
     exports: tuple[DesiredExport, ...] = ()
     withdrawn: tuple[str, ...] = ()
     purge: bool = True
     withdraw_in_use: bool = False
+    adopt: bool = False
     machines: tuple[Machine, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -179,6 +186,7 @@ def parse_desired(params: Mapping[str, Any]) -> Desired:
         # With state=absent and a list only the listed paths go; without a list all of the drop-in.
         purge=not withdrawn if everything_absent else bool(params["purge"]),
         withdraw_in_use=bool(params["withdraw_in_use"]),
+        adopt=bool(params["adopt"]),
         machines=tuple(machines),
         notes=tuple(notes),
     )
@@ -249,15 +257,23 @@ def _check_identities(exports: Sequence[DesiredExport]) -> None:
 
 def render_drop_in(name: str, exports: Sequence[tuple[str, Sequence[tuple[str, ExportOptions]]]]) -> bytes:
     """The text of the drop-in."""
-    head = (
-        f"# {name}: written by Ansible (stateful.petset.nfs_export). Changes made here by hand are overwritten;\n"
-        "# other files are never touched.\n"
-    )
+    head = f"# {name}: {_WRITTEN_BY}. Changes made here by hand are overwritten;\n# other files are never touched.\n"
     lines = [
         render_entry(path, [(client, render_options(options)) for client, options in clients])
         for path, clients in exports
     ]
     return encode(head + "".join(lines))
+
+
+def is_written_here(text: bytes) -> bool:
+    """Whether a file has the header of :func:`render_drop_in`. Lines that were added by hand do not make it another's.
+
+    >>> is_written_here(render_drop_in("default-mysql", ()))
+    True
+    >>> is_written_here(b"/srv/share *(ro)")
+    False
+    """
+    return _HEADER.search(text) is not None
 
 
 def render_owed(text: bytes, paths: Sequence[str]) -> bytes:

@@ -18,14 +18,17 @@ from .exports_clients import ClientKind, Host, classify, same_client, uncovered
 from .exports_desired import Desired, DesiredExport, parse_owed, render_drop_in, render_owed
 from .exports_options import ExportOptions, render_table_options, same_options
 from .exports_refusals import (
+    is_others,
     refuse_clients,
     refuse_foreign,
     refuse_in_use,
     refuse_lines,
+    refuse_others,
     refuse_path,
     warn_machines,
 )
 from .exports_steps import (
+    FileText,
     FlushCaches,
     MakeDirectory,
     MakeFolder,
@@ -79,8 +82,8 @@ def parse_files(snapshot: Snapshot) -> list[ParsedFile]:
     return parsed
 
 
-def _own_text(snapshot: Snapshot, name: str) -> bytes | None:
-    return next((file.raw for file in snapshot.files if file.name == name), None)
+def _own_file(snapshot: Snapshot, name: str) -> FileText | None:
+    return next((file for file in snapshot.files if file.name == name), None)
 
 
 Clients = tuple[tuple[str, ExportOptions], ...]
@@ -124,13 +127,16 @@ def plan_exports(desired: Desired, snapshot: Snapshot, *, check_mode: bool = Fal
     """The plan. Raises Refused, with every reason in ``details['refusals']``."""
     facts = snapshot.facts
     files = parse_files(snapshot)
-    before = _own_text(snapshot, desired.file)
+    own_file = _own_file(snapshot, desired.file)
+    before = None if own_file is None else own_file.raw
     own = next((file for file in files if file.name == desired.file), ParsedFile(desired.file))
     owed = parse_owed(before or b"", desired.file)
     lines = _wanted_lines(desired, own, facts)
     after = render_drop_in(desired.name, lines) if lines else None
     new_own = parse_exports(after or b"", desired.file)
     sound = own.complete and not owed and not any(problem.fails or problem.loses for problem in own.problems)
+    # A file that is handed over gets the header even when it says all that is wanted: the next run asks for it.
+    sound = sound and not is_others(own_file)
     if before is not None and after is not None and sound and _same_content(own.entries, new_own.entries, facts):
         after, new_own = before, own
     new_files = _with_own(files, new_own, remove=after is None)
@@ -139,7 +145,8 @@ def plan_exports(desired: Desired, snapshot: Snapshot, *, check_mode: bool = Fal
     about = {facts.real(path) for path in paths_about(desired, own.entries, owed)}
     orphans = _orphans(about, known, new_files, table, facts)
     withdrawn = _withdrawn([*own.entries, *orphans], table, facts)
-    refusals = refuse_lines(new_own, len(lines), sum(len(clients) for _path, clients in lines))
+    refusals = refuse_others(own_file, desired)
+    refusals += refuse_lines(new_own, len(lines), sum(len(clients) for _path, clients in lines))
     refusals += refuse_foreign(new_own, new_files, facts)
     refusals += [p.describe() for p in table.problems if p.code == "fsid_twice" and _touches(p, desired.file, table)]
     # Two of our own paths that are one directory; pairs with other files are named above.

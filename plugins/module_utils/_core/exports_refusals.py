@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from .exports import Entry, ParsedFile, printable
 from .exports_clients import ClientKind, classify, parse_address, same_client, uncovered
-from .exports_desired import Desired, DesiredExport, Machine
+from .exports_desired import Desired, DesiredExport, Machine, is_written_here
 from .exports_options import same_options
-from .exports_steps import Snapshot
+from .exports_steps import FileText, Snapshot
 from .exports_table import Facts, unexportable
 
 
@@ -50,6 +50,25 @@ def refuse_foreign(new_own: ParsedFile, files: Sequence[ParsedFile], facts: Fact
                         f"{pair} is exported by {theirs} with other options than in {new_own.name}; {winner} would win"
                     )
     return refusals
+
+
+def is_others(file: FileText | None) -> bool:
+    """Whether what has the name of our drop-in was not written by the collection. An empty file is nobody's."""
+    if file is None:
+        return False
+    return file.raw is None or (bool(file.raw.strip()) and not is_written_here(file.raw))
+
+
+def refuse_others(file: FileText | None, desired: Desired) -> list[str]:
+    """A drop-in of our name that somebody else wrote: its lines would be gone with the first run."""
+    if file is None or desired.adopt or not is_others(file):
+        return []
+    found = "was not written by this collection" if file.raw is not None else f"cannot be read ({file.error})"
+    return [
+        f"{file.name} {found}, so its lines are somebody else's; move it away, take another name (nfs_exports_name in "
+        "the role nfs_exports), or set adopt (nfs_exports_adopt) to true: its exports are then this set's, and go "
+        "unless they are wanted or purge is false"
+    ]
 
 
 def refuse_path(export: DesiredExport, snapshot: Snapshot) -> list[str]:

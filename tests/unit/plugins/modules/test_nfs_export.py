@@ -6,14 +6,16 @@ from typing import Any, NoReturn
 
 import pytest
 import yaml
-from ansible_collections.stateful.petset.plugins.module_utils._core.errors import PetsetError
+from ansible_collections.stateful.petset.plugins.module_utils._core.errors import PetsetError, Refused
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports import encode, parse_exports, render_path
+from ansible_collections.stateful.petset.plugins.module_utils._core.exports_desired import render_drop_in
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_options import render_table_options
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_table import Facts, build_table
 from ansible_collections.stateful.petset.plugins.module_utils._io.nfs import NfsServer
 from ansible_collections.stateful.petset.plugins.modules import nfs_export, nfs_export_info
 
 OWN = "/etc/exports.d/mysql.exports"
+HEAD = render_drop_in("mysql", ()).decode()
 ETAB = "var/lib/nfs/etab"
 
 
@@ -129,13 +131,36 @@ def test_withdrawing_on_a_machine_without_packages(root: Path) -> None:
     (root / "proc/fs/nfsd/threads").unlink()
     never, warnings = call(root, io=server(root, None), name="mysql", state="absent")
     assert (never.failed, never.result["changed"], warnings) == (False, False, [])
-    (root / OWN[1:]).write_text("/srv/a 192.0.2.0/24(rw)\n")
+    (root / OWN[1:]).write_text(HEAD + "/srv/a 192.0.2.0/24(rw)\n")
     told, _warnings = call(root, check_mode=True, io=server(root, None), name="mysql", state="absent")
     done, _warnings = call(root, io=server(root, None), name="mysql", state="absent")
     assert told.result["plan"] == done.result["plan"] == [f"remove {OWN}; the exported data stay"]
     assert not (root / OWN[1:]).exists()
     again, _warnings = call(root, io=server(root, None), name="mysql", state="absent")
     assert not again.result["changed"]
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("given", [{"exports": [EXPORT]}, {"state": "absent"}])
+def test_a_drop_in_of_others_is_left_alone_until_it_is_handed_over(
+    root: Path, check_mode: bool, given: dict[str, Any]
+) -> None:
+    theirs = "/srv/z 192.0.2.0/24(ro)\n"
+    (root / OWN[1:]).write_text(theirs)
+    with pytest.raises(Refused, match="nfs_exports_adopt") as problem:
+        nfs_export.run(Double(defaults(nfs_export.ARGUMENT_SPEC, {"name": "mysql", **given}), check_mode), server(root))
+    assert OWN in str(problem.value)
+    assert (root / OWN[1:]).read_text() == theirs
+    assert not (root / ETAB).exists()
+    ended, _warnings = call(root, check_mode, name="mysql", adopt=True, **given)
+    assert ended.result["changed"]
+    if check_mode:
+        assert (root / OWN[1:]).read_text() == theirs
+    elif "exports" in given:
+        assert (root / OWN[1:]).read_text().startswith(HEAD)
+        assert not call(root, name="mysql", **given)[0].result["changed"]
+    else:
+        assert not (root / OWN[1:]).exists()
 
 
 @pytest.mark.parametrize("check_mode", [True, False])

@@ -139,6 +139,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str], bool | None, s
         found(**LEASE), {**BROKEN, "nfs_exports_restart": "always"}, BEGIN, True, "export files of others are broken"
     ),
     "broken-fails": (found(**LEASE), {"broken": ["/etc/exports:1: x"]}, BEGIN, None, "/etc/exports:1: x"),
+    "absent-adopt": (bare(), {"nfs_exports_state": "absent", "nfs_exports_adopt": True}, ["nfs_export"], None, ""),
+    "adopt": (found(NODE), {"nfs_exports_adopt": True, "plan": ["write x"]}, DUE, False, ""),
     # What needs a restart.
     "grace": (found(grace_s=90), {}, BEGIN + RESTART, False, ""),
     "serves-v3": (found(versions={"3": True}), {}, BEGIN + RESTART, False, ""),
@@ -287,6 +289,13 @@ def test_a_plan_and_a_foreign_problem_bring_the_real_call(folder: Path, case: st
     assert (look["look"], real["look"], real["state"]) == (True, False, "present")
     assert look["foreign_errors"] == "warn"
     assert real["foreign_errors"] == CASES[case][1].get("nfs_exports_foreign_errors", "fail")
+
+
+@pytest.mark.parametrize("case", ["adopt", "absent-adopt", "settled-plan", "absent"])
+def test_a_drop_in_of_others_is_handed_over_in_each_call_or_in_none(folder: Path, case: str) -> None:
+    """A look that is refused for it would stop the run that is allowed to take it over."""
+    handed = {call["adopt"] for call in calls(folder, case)}
+    assert handed == {case.endswith("adopt")}
 
 
 @pytest.mark.parametrize("case", ["bare", "idle", "busy", "broken"])

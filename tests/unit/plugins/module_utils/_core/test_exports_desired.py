@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 
 def params(*exports: dict[str, Any], **others: Any) -> dict[str, Any]:
     whole: dict[str, Any] = {
-        "name": "mysql", "state": "present", "purge": True, "withdraw_in_use": False, "machines": None, "exports": []
+        "name": "mysql", "state": "present", "purge": True, "withdraw_in_use": False, "adopt": False,
+        "machines": None, "exports": [],
     }  # fmt: skip
     for export in exports:
         item = {

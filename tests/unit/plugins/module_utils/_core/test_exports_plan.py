@@ -4,13 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.stateful.petset.plugins.module_utils._core.errors import Refused
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports import parse_exports, parse_table
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_clients import Host
-from ansible_collections.stateful.petset.plugins.module_utils._core.exports_desired import Desired, parse_desired
+from ansible_collections.stateful.petset.plugins.module_utils._core.exports_desired import (
+    Desired,
+    parse_desired,
+    render_drop_in,
+    render_owed,
+)
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_plan import Plan, differences, plan_exports
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_steps import (
     FileText,
@@ -27,13 +33,15 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.exports_step
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_table import Facts, PathFact
 
 OWN = "/etc/exports.d/mysql.exports"
+HEAD = render_drop_in("mysql", ()).decode()
 ROW = "sync,wdelay,hide,nocrossmnt,secure,root_squash,no_all_squash,no_subtree_check,secure_locks,acl,no_pnfs"
 DIRECTORY = PathFact("directory", "/srv/a", "ext4", uid=0, gid=0, mode=0o755)
 
 
 def wanted(*exports: dict[str, Any], **others: Any) -> Desired:
     whole: dict[str, Any] = {
-        "name": "mysql", "state": "present", "purge": True, "withdraw_in_use": False, "machines": None, "exports": []
+        "name": "mysql", "state": "present", "purge": True, "withdraw_in_use": False, "adopt": False,
+        "machines": None, "exports": [],
     }  # fmt: skip
     for export in exports:
         item = {
@@ -95,13 +103,13 @@ def test_first_run_and_second_run() -> None:
 
 def test_rp_nfs_05_another_notation_is_no_change() -> None:
     """Nothing is run either: exportfs would flush what clients use."""
-    text = '"/srv/a/" 192.0.2.0/255.255.255.0(no_subtree_check,fsid=0x7,ro,rw,sync)\n'
+    text = HEAD + '"/srv/a/" 192.0.2.0/255.255.255.0(no_subtree_check,fsid=0x7,ro,rw,sync)\n'
     plan = plan_exports(wanted({}), there({OWN: text}, row(client="192.0.2.0/255.255.255.0"), {"/srv/a/": DIRECTORY}))
     assert plan.steps == ()
 
 
 def test_a_changed_option_is_a_change_without_restart() -> None:
-    plan = plan_exports(wanted({"options": ["ro"]}), there({OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}, row()))
+    plan = plan_exports(wanted({"options": ["ro"]}), there({OWN: HEAD + "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}, row()))
     assert kinds(plan) == ["WriteDropIn", "Reexport"]
     assert "rw" in plan.diff[0]["before"]
 
@@ -353,7 +361,7 @@ REMOVAL = ["MarkWithdrawn", "Reexport", "RemoveDropIn"]
     ],
 )
 def test_rp_nfs_09_in_use(desired: Desired, what: str) -> None:
-    files = {OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}
+    files = {OWN: HEAD + "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}
     paths = {"/srv/b": PathFact("directory", "/srv/b", "ext4")}
     said = refusal(desired, there(files, row(), paths, busy=BUSY))
     assert what in said
@@ -361,7 +369,7 @@ def test_rp_nfs_09_in_use(desired: Desired, what: str) -> None:
 
 
 def test_rp_nfs_09_in_use_but_not_harmed() -> None:
-    files = {OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}
+    files = {OWN: HEAD + "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}
     narrower = wanted({"clients": [{"client": "192.0.2.11"}]})
     assert plan_exports(narrower, there(files, row(), busy=BUSY)).changed
     forced = wanted(state="absent", withdraw_in_use=True)
@@ -371,7 +379,7 @@ def test_rp_nfs_09_in_use_but_not_harmed() -> None:
 
 
 def test_absent_removes_the_file_and_nothing_else() -> None:
-    files = {OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}
+    files = {OWN: HEAD + "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}
     plan = plan_exports(wanted(state="absent"), there(files, row()))
     assert kinds(plan) == REMOVAL
     assert "data stay" in plan.steps[-1].describe()
@@ -381,14 +389,14 @@ def test_absent_removes_the_file_and_nothing_else() -> None:
 
 
 def test_absent_of_one_path_keeps_the_others() -> None:
-    files = {OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n/srv/b 192.0.2.0/24(rw,fsid=8) *(ro)\n"}
+    files = {OWN: HEAD + "/srv/a 192.0.2.0/24(rw,fsid=7)\n/srv/b 192.0.2.0/24(rw,fsid=8) *(ro)\n"}
     plan = plan_exports(wanted({}, state="absent"), there(files, row()))
     assert [(r.path, r.client) for r in plan.expected] == [("/srv/b", "192.0.2.0/24"), ("/srv/b", "*")]
     assert plan.withdrawn == (("/srv/a", "192.0.2.0/24"),)
 
 
 def test_purge() -> None:
-    files = {OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n/srv/b 192.0.2.0/24(rw,fsid=8)\n"}
+    files = {OWN: HEAD + "/srv/a 192.0.2.0/24(rw,fsid=7)\n/srv/b 192.0.2.0/24(rw,fsid=8)\n"}
     assert "/srv/b" not in applied(wanted({}), there(files, row()))
     kept = plan_exports(wanted({}, purge=False), there(files, row() + row("/srv/b").replace("fsid=7", "fsid=8")))
     assert kept.steps == ()
@@ -459,7 +467,7 @@ def test_a_client_left_behind_that_holds_files_open() -> None:
 )
 def test_a_path_that_a_killed_run_took_away_is_not_served_for_ever(desired: Desired) -> None:
     """Nothing names the path any more, not even the options: the drop-in has it as a mark until exportfs has run."""
-    files = {OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}
+    files = {OWN: HEAD + "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}
     paths = {"/srv/b": PathFact("directory", "/srv/b", "ext4")}
     first = plan_exports(desired, there(files, row(), paths))
     (mark,) = (step for step in first.steps if isinstance(step, MarkWithdrawn))
@@ -485,7 +493,7 @@ def test_a_path_that_comes_back_needs_no_mark() -> None:
 
 
 def test_a_client_that_another_file_also_names_is_not_withdrawn() -> None:
-    files = {OWN: "/srv/a 192.0.2.0/24(rw,fsid=7)\n", "/etc/exports.d/z.exports": "/srv/a 192.0.2.0/24(ro)\n"}
+    files = {OWN: HEAD + "/srv/a 192.0.2.0/24(rw,fsid=7)\n", "/etc/exports.d/z.exports": "/srv/a 192.0.2.0/24(ro)\n"}
     assert plan_exports(wanted(state="absent"), there(files, row())).withdrawn == ()
 
 
@@ -507,7 +515,7 @@ def test_rp_nfs_02_foreign_blank_trap_is_a_warning() -> None:
 
 
 def test_our_own_file_broken_by_hand_is_written_anew() -> None:
-    plan = plan_exports(wanted({}), there({OWN: "/srv/a 192.0.2.0/24(rw,fsid=7,nonsense)\n"}, row()))
+    plan = plan_exports(wanted({}), there({OWN: HEAD + "/srv/a 192.0.2.0/24(rw,fsid=7,nonsense)\n"}, row()))
     assert kinds(plan)[0] == "WriteDropIn"
     assert any("broken by hand" in text for text in plan.warnings)
 
@@ -560,7 +568,7 @@ def test_withdrawing_where_nothing_is_served(check_mode: bool) -> None:
     bare: dict[str, Any] = {"has_exportfs": False, "running": False}
     nothing = plan_exports(wanted(state="absent"), there(has_folder=False, **bare), check_mode=check_mode)
     assert (nothing.steps, nothing.diff, nothing.warnings) == ((), (), ())
-    files = {OWN: "/srv/a 192.0.2.0/24(rw)\n", "/etc/exports": "/srv/z *(ro)\n"}
+    files = {OWN: HEAD + "/srv/a 192.0.2.0/24(rw)\n", "/etc/exports": "/srv/z *(ro)\n"}
     left = plan_exports(wanted(state="absent"), there(files, row(), **bare), check_mode=check_mode)
     assert left.steps == (RemoveDropIn(OWN, files[OWN].encode()),)
     two = {OWN: files[OWN] + "/srv/b 192.0.2.0/24(rw)\n"}
@@ -572,8 +580,98 @@ def test_withdrawing_where_nothing_is_served(check_mode: bool) -> None:
 
 
 def test_withdrawing_without_exportfs_from_a_server_that_runs_is_refused() -> None:
-    files = {OWN: "/srv/a 192.0.2.0/24(rw)\n"}
+    files = {OWN: HEAD + "/srv/a 192.0.2.0/24(rw)\n"}
     assert "not installed" in refusal(wanted(state="absent"), there(files, row(), has_exportfs=False))
+
+
+THEIRS = "# the office\n/srv/share 198.51.100.0/24(ro,fsid=9)\n"
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize(
+    "desired",
+    [
+        wanted({}),
+        wanted({}, purge=False),
+        wanted(state="absent"),
+        wanted({}, state="absent"),
+        # Nothing would be written, and still it would be ours from then on.
+        wanted({"path": "/srv/share", "clients": [{"client": "198.51.100.0/24"}], "options": ["ro"], "fsid": "9"}),
+    ],
+)
+@pytest.mark.parametrize("text", [THEIRS, "# no export yet\n", "# Ansible managed\n", "nonsense"])
+def test_a_drop_in_that_somebody_else_wrote_is_not_ours_by_its_name(
+    desired: Desired, check_mode: bool, text: str
+) -> None:
+    """It was rewritten, so that its lines were gone, and removed by state absent."""
+    paths = {"/srv/share": PathFact("directory", "/srv/share", "ext4")}
+    for bare in ({}, {"has_exportfs": False, "running": False}):
+        with pytest.raises(Refused) as problem:
+            plan_exports(desired, there({OWN: text}, paths=paths, **bare), check_mode=check_mode)
+        told = str(problem.value)
+        for words in (
+            f"{OWN} was not written by this collection",
+            "move it away",
+            "adopt",
+            "nfs_exports_adopt",
+            "true",
+        ):
+            assert words in told
+        assert "Nothing was changed" in told
+
+
+@pytest.mark.parametrize("desired", [wanted({}), wanted(state="absent")])
+def test_a_drop_in_that_cannot_be_read_is_not_taken_for_ours(desired: Desired) -> None:
+    snapshot = replace(there(), files=(FileText(OWN, None, "Input/output error"),))
+    assert f"{OWN} cannot be read (Input/output error)" in refusal(desired, snapshot)
+    assert plan_exports(replace(desired, adopt=True), snapshot).changed == bool(desired.exports)
+
+
+def test_adopt_takes_the_lines_over_as_purge_says() -> None:
+    paths = {"/srv/share": PathFact("directory", "/srv/share", "ext4")}
+    snapshot = there({OWN: THEIRS}, row("/srv/share", "198.51.100.0/24"), paths)
+    purged = plan_exports(wanted({}, adopt=True), snapshot)
+    assert purged.withdrawn == (("/srv/share", "198.51.100.0/24"),)
+    assert "/srv/share" not in applied(wanted({}, adopt=True), snapshot)
+    kept = applied(wanted({}, adopt=True, purge=False), snapshot)
+    assert kept.startswith(HEAD)
+    assert "/srv/share 198.51.100.0/24(ro," in kept
+    gone = plan_exports(wanted(state="absent", adopt=True), snapshot)
+    assert kinds(gone) == REMOVAL
+    # Those who hold files open there are looked after as with an own drop-in.
+    busy = replace(snapshot, busy={"/srv/share": ("198.51.100.7",)})
+    assert "withdraw_in_use" in refusal(wanted(state="absent", adopt=True), busy)
+
+
+def test_what_was_adopted_is_ours_in_the_next_run() -> None:
+    """A file that says all that is wanted already gets the header all the same."""
+    theirs = applied(wanted({}), there()).replace(HEAD, "")
+    first = applied(wanted({}, adopt=True), there({OWN: theirs}, row()))
+    assert first == HEAD + theirs
+    assert plan_exports(wanted({}), there({OWN: first}, row())).steps == ()
+
+
+@pytest.mark.parametrize("text", ["", "\n", " \t\n"])
+@pytest.mark.parametrize("desired", [wanted({}), wanted(state="absent")])
+def test_an_empty_drop_in_is_nobodys(desired: Desired, text: str) -> None:
+    assert plan_exports(desired, there({OWN: text})).changed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEAD,
+        "# put here by hand\n\n" + HEAD + "/srv/a 192.0.2.0/24(rw,fsid=7)\n",
+        HEAD + "/srv/share *(ro)\n",
+        render_owed(HEAD.encode(), ["/srv/a"]).decode(),
+        # As every version so far has written it, also under another name of the set.
+        "# default-mysql: written by Ansible (stateful.petset.nfs_export). Changes made here by hand are overwritten;\n"
+        "# other files are never touched.\n/srv/a 192.0.2.0/24(rw,fsid=7)\n",
+    ],
+)
+def test_a_drop_in_with_the_header_stays_ours(text: str) -> None:
+    assert plan_exports(wanted({}), there({OWN: text})).changed
+    assert plan_exports(wanted(state="absent"), there({OWN: text})).changed
 
 
 def test_differences_after_applying() -> None:

@@ -19,7 +19,11 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.exports impo
     parse_table,
     render_path,
 )
-from ansible_collections.stateful.petset.plugins.module_utils._core.exports_desired import Desired, parse_desired
+from ansible_collections.stateful.petset.plugins.module_utils._core.exports_desired import (
+    Desired,
+    parse_desired,
+    render_drop_in,
+)
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_options import render_table_options
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_plan import plan_exports
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_steps import FlushCaches
@@ -28,6 +32,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._io import nfs
 from ansible_collections.stateful.petset.plugins.module_utils._io.nfs import NfsServer, Outcome, RolledBack
 
 OWN = "/etc/exports.d/mysql.exports"
+HEAD = render_drop_in("mysql", ()).decode()
 MOUNTINFO = "22 1 98:0 / / rw - ext4 /dev/root rw\n25 22 0:22 / /srv/ovl rw - overlay overlay rw\n"
 
 
@@ -72,8 +77,8 @@ class Server:
 
     def wants(self, *exports: dict[str, Any], **others: Any) -> Desired:
         whole: dict[str, Any] = {
-            "name": "mysql", "state": "present", "purge": True, "withdraw_in_use": False, "machines": None,
-            "exports": [],
+            "name": "mysql", "state": "present", "purge": True, "withdraw_in_use": False, "adopt": False,
+            "machines": None, "exports": [],
         }  # fmt: skip
         for export in exports:
             item = {
@@ -125,7 +130,7 @@ def test_directories_are_made_with_their_parents_and_mode(server: Server) -> Non
     assert (made / "data").read_text() == "x"
 
 
-@pytest.mark.parametrize("old", ["", "/srv/b 192.0.2.0/24(ro,fsid=8)\n"])
+@pytest.mark.parametrize("old", ["", HEAD + "/srv/b 192.0.2.0/24(ro,fsid=8)\n"])
 def test_rp_nfs_11_roll_back(server: Server, old: str) -> None:
     if old:
         server.write(OWN, old)
@@ -430,7 +435,7 @@ def test_users_and_groups(server: Server) -> None:
 
 
 def test_a_write_that_fails_leaves_nothing_behind(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.write(OWN, "/srv/b 192.0.2.0/24(ro,fsid=8)\n")
+    server.write(OWN, HEAD + "/srv/b 192.0.2.0/24(ro,fsid=8)\n")
 
     def full(_handle: int) -> None:
         raise OSError(28, "No space left on device")
@@ -438,5 +443,5 @@ def test_a_write_that_fails_leaves_nothing_behind(server: Server, monkeypatch: p
     monkeypatch.setattr(nfs.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         server.converge(server.wants({}))
-    assert server.read(OWN) == "/srv/b 192.0.2.0/24(ro,fsid=8)\n"
+    assert server.read(OWN) == HEAD + "/srv/b 192.0.2.0/24(ro,fsid=8)\n"
     assert os.listdir(server.root / "etc/exports.d") == ["mysql.exports"]
