@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.stateful.petset.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports import decode, parse_exports
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_desired import (
@@ -20,6 +22,9 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.exports_desi
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_table import reads_file
 from hypothesis import given
 from hypothesis import strategies as st
+
+CASE = Path(__file__).parents[3] / "cases" / "reports" / "rp-ans-12.yml"
+MODES = [one["mode"] for one in yaml.safe_load(CASE.read_text("utf-8"))["inputs"] if "mode" in one]
 
 
 def params(*exports: dict[str, Any], **others: Any) -> dict[str, Any]:
@@ -112,6 +117,18 @@ def test_modes(value: str) -> None:
 def test_modes_that_yaml_may_have_changed(value: object) -> None:
     with pytest.raises(InvalidInput):
         parse_mode(value, "mode")
+
+
+@pytest.mark.parametrize("value", MODES)
+def test_rp_ans_12_a_mode_that_yaml_has_read_is_refused(value: int) -> None:
+    """0755 is 493 by YAML, and 755 may be meant as either; neither becomes the mode of a directory."""
+    error = refused({"mode": value})
+    assert (error.subject, error.value) == ("exports[0].mode", value)
+    assert "octal digits in quotes" in error.allowed
+
+
+def test_rp_ans_12_has_both_modes() -> None:
+    assert MODES == [0o755, 755]
 
 
 @pytest.mark.parametrize(
