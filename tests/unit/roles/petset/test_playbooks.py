@@ -207,6 +207,23 @@ def test_rp_nfs_09_a_set_that_runs_refuses_the_lower_count_itself(playbooks: Pla
     assert "would not be counted" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "managed"), [((), False), (("--check",), "false"), (("--limit", "nfs_servers"), False)]
+)
+def test_a_server_that_others_manage_is_not_touched(
+    playbooks: Playbooks, options: tuple[str, ...], managed: bool | str
+) -> None:
+    """It is in the group nfs_servers all the same, as for a backup or a look by other playbooks."""
+    given = {"petset_nfs_managed": managed, "petset_nfs_server": "192.0.2.1"}
+    quiet = {"petset_replication": False, "petset_proxy": False}
+    done = playbooks.run("site", *options, answers={"pet_volume": {"pets": [], "others": []}}, **given, **quiet)
+    assert [call for call in playbooks.told if call.startswith("nfs_export")] == []
+    assert done.returncode == 0, done.stdout
+    # Nor does any other task do something there, while the set is run as ever.
+    assert re.findall(r"^(?!skipping)\w+: \[nfs\b.*", done.stdout, re.MULTILINE) == []
+    assert [call for call in playbooks.told if call.startswith("pet_set")] != [] or "--limit" in options
+
+
 THIRD = {"name": "default-mysql-2", "claim": "default/db-mysql-2", "phase": "Bound", "server": "192.0.2.1"}
 EXPORTED = {"exports": [{"path": f"/srv/petset/default/mysql/{ordinal}"} for ordinal in range(3)]}
 
