@@ -381,7 +381,7 @@ def test_the_recovery_check_takes_the_claim_template_of_the_set(
     assert playbooks.calls[0].get("claim_template") == asked
 
 
-def test_exports_that_are_needed_are_named_before_anything_is_touched(playbooks: Playbooks) -> None:
+def test_rp_nfs_09_exports_that_are_needed_are_named_before_anything_is_touched(playbooks: Playbooks) -> None:
     """By pets that petset_replicas does not count, and by volumes of others; a named pet's own will be gone."""
     pets = [
         FIRST,
@@ -407,7 +407,7 @@ def test_exports_that_are_needed_are_named_before_anything_is_touched(playbooks:
     assert playbooks.told == ["pet_volume_info"]
 
 
-def test_a_run_that_begins_with_the_exports_keeps_those_that_are_needed(playbooks: Playbooks) -> None:
+def test_rp_nfs_09_a_run_that_begins_with_the_exports_keeps_those_that_are_needed(playbooks: Playbooks) -> None:
     """The set was not looked at, so its pets have all that they had, named or not."""
     found = {"pets": [FIRST], "volumes": [{**VOLUME, "name": "default-mysql-0"}]}
     done = playbooks.run("teardown", "--limit", "nfs_servers", answers={"pet_volume_info": found}, **ALL)

@@ -364,7 +364,7 @@ def test_rp_nfs_09_in_use(desired: Desired, what: str) -> None:
     files = {OWN: HEAD + "/srv/a 192.0.2.0/24(rw,fsid=7)\n"}
     paths = {"/srv/b": PathFact("directory", "/srv/b", "ext4")}
     said = refusal(desired, there(files, row(), paths, busy=BUSY))
-    assert what in said
+    assert f"/srv/a would be {what}, which holds files open there; stop its pet first" in said
     assert "withdraw_in_use" in said
 
 
