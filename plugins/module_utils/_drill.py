@@ -45,7 +45,7 @@ from ._core.drill import (
     render_under_way,
 )
 from ._core.drill_objects import CONTAINER as WORKLOAD
-from ._core.drill_objects import DROP, MAKE, STOP_WORKLOAD, agents_of, read_workload, render_workload
+from ._core.drill_objects import DROP, MAKE, STOP_WORKLOAD, agents_of, read_password, read_workload, render_workload
 from ._core.drill_proof import (
     FALSE,
     TRUE,
@@ -55,13 +55,15 @@ from ._core.drill_proof import (
     WorkLog,
     build_drill_report,
     prove,
+    redact_seen,
     was_renewed,
 )
 from ._core.drill_refs import drill_refs
 from ._core.errors import Conflict, Forbidden, InvalidInput, PetsetError, Refused, TimedOut
 from ._core.manifests import PetSetSpec
 from ._core.names import pet_name
-from ._core.pet_set_spec import parse_identity
+from ._core.pet_set_spec import parse_identity, with_secrets_of
+from ._core.redact import Redactor
 from ._core.report import Mark, render_html, render_json, render_markdown
 from ._core.ring import RingPet
 from ._core.statefulset import SetView, parse_statefulset
@@ -80,7 +82,8 @@ from ._io.drill import (
 )
 from ._io.kube import KubeClient
 from ._io.mysql import HAS_PYMYSQL, PYMYSQL_IMPORT_ERROR, Connector, PetDown, SqlError, port_forward_connector
-from ._io.observe import list_pods
+from ._io.observe import list_pods, try_get
+from ._io.pet_set import observe_redactor
 from ._io.podexec import run_in_pod
 from ._io.report_plot import NoPlot, draw_svg
 from ._io.wait import Judgement, wait_until
@@ -208,6 +211,7 @@ class _Work:
     marks: list[tuple[datetime.datetime, str]] = field(default_factory=list)
     said: dict[str, str] = field(default_factory=dict)
     _connector: Connector | None = None
+    _redactor: Redactor | None = None
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
@@ -239,6 +243,20 @@ class _Work:
         """The replication alone."""
         params = {**self.module.params, **_RING_OPTIONS}
         return run_mysql_ring_info(with_params(self.module, **params), self.client, {}, self.connect)
+
+    def hide(self, text: str) -> str:
+        """Words of others without the passwords of the set and of the workload. The latter's Secret goes with it."""
+        if self._redactor is None:
+            own = observe_redactor(self.client, with_secrets_of(self.spec, self.live()))
+            secret = drill_refs(self.spec.name, self.spec.namespace)[-1]
+            password = read_password(try_get(self.client, secret.kind, secret.name, secret.namespace))
+            self._redactor = Redactor((*own.values, password))
+        return self._redactor.hide(text)
+
+    def read_log(self) -> WorkLog:
+        """What the workload has told, without passwords in its words."""
+        log = read_log(self.client, self.spec)
+        return replace(log, trouble=self.hide(log.trouble)) if log.trouble else log
 
     # -- SQL ---------------------------------------------------------------------------------------------------------
 
@@ -456,7 +474,7 @@ def _start(work: _Work, load: Any, drill: UnderWay) -> None:
     offsets: list[float] = []
 
     def observe() -> WorkLog:
-        log = read_log(work.client, work.spec)
+        log = work.read_log()
         if log.began is not None and log.writes:
             offsets.append(log.began + log.end_s - utc_now().timestamp())
         return log
@@ -638,7 +656,7 @@ def _wait_writes(work: _Work, drill: UnderWay, well: datetime.datetime) -> None:
 
     wait_until(
         "the workload",
-        lambda: read_log(work.client, work.spec),
+        work.read_log,
         judge,
         Deadline(work.client.clock, _WRITE_LIMIT_S),
         clock=work.client.clock,
@@ -703,7 +721,7 @@ def _read(work: _Work, drill: UnderWay, view: SetView, struck: datetime.datetime
     if work.module.params["proxies"]:
         proxies = UNKNOWN if health is None else FALSE if health.proxies_wrong else TRUE
     named, ready = course.named, course.ready
-    return Seen(
+    seen = Seen(
         drill=drill,
         replicas=view.replicas,
         log=log,
@@ -725,6 +743,7 @@ def _read(work: _Work, drill: UnderWay, view: SetView, struck: datetime.datetime
         dns_ttl_s=work.wish.dns_ttl_s,
         marks=tuple(Mark(on_log(at), text) for at, text in work.marks),
     )
+    return redact_seen(seen, work.hide)
 
 
 def _stop(work: _Work) -> WorkLog:
@@ -734,10 +753,10 @@ def _stop(work: _Work) -> WorkLog:
     with contextlib.suppress(RuntimeError):
         run_in_pod(work.client, work.spec.namespace, pod.name, WORKLOAD, STOP_WORKLOAD)
     deadline = Deadline(work.client.clock, _STOP_LIMIT_S)
-    log = read_log(work.client, work.spec)
+    log = work.read_log()
     while not log.complete and not deadline.over:
         work.client.clock.sleep(0.5)
-        log = read_log(work.client, work.spec)
+        log = work.read_log()
     return log
 
 

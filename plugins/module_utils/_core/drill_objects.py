@@ -10,6 +10,7 @@ user's databases it may write to none, so that no drill can touch them. The acco
 from __future__ import annotations
 
 import base64
+import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -146,6 +147,14 @@ def render_workload(load: Workload, password: str) -> tuple[Manifest, ...]:
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(load), "data": {PROGRAM: load.program}},
         _render_pod(load),
     )
+
+
+def read_password(secret: Manifest | None) -> str:
+    """Of the workload's account, only to keep it out of all output. Empty when there is none, or it is no text."""
+    try:
+        return base64.b64decode(((secret or {}).get("data") or {}).get(PASSWORD_KEY, "")).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
 
 
 def _render_pod(load: Workload) -> Manifest:

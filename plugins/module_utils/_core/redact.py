@@ -10,6 +10,7 @@ calls a password. A text has to be hidden before it is cut: a half of a password
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 import shlex
@@ -57,7 +58,7 @@ class Redactor:
 
 
 def _forms(value: str) -> set[str]:
-    """How a secret may stand in a text: as it is, and as SQL, JSON, a URL, a shell, Python and base64 have it."""
+    """How a secret may stand in a text: as it is, as SQL, JSON, a URL, a page, a shell, Python and base64 have it."""
     forms: set[str] = set()
     for plain in (value, value.strip()):
         if not plain:
@@ -66,6 +67,7 @@ def _forms(value: str) -> set[str]:
         forms |= {plain, escaped, escaped.replace("'", "\\'"), escaped.replace("'", "\\'").replace('"', '\\"')}
         forms |= {plain.replace("'", "''"), plain.replace('"', '""'), " ".join(plain.split())}
         forms |= {json.dumps(plain)[1:-1], json.dumps(plain, ensure_ascii=False)[1:-1], repr(plain)[1:-1]}
+        forms |= {html.escape(plain), html.escape(plain, quote=False)}
         forms |= {quote(plain, safe=""), quote(plain), quote_plus(plain), shlex.quote(plain)}
         forms |= {base64.b64encode(f"{plain}{end}".encode()).decode() for end in ("", "\n")}
         forms |= {line.strip() for line in plain.splitlines() if len(line.strip()) >= _LEAST_LINE}

@@ -86,7 +86,7 @@ def write(client: int, context: ssl.SSLContext, password: str) -> None:
             try:
                 connection = connect(context, password)
             except (pymysql.err.Error, OSError) as problem:
-                say_once(problem)
+                say_once(problem, password)
                 stop.wait(0.1)
                 continue
         number += 1
@@ -105,9 +105,9 @@ def write(client: int, context: ssl.SSLContext, password: str) -> None:
         stop.wait(PAUSE_S)
 
 
-def say_once(problem: Exception) -> None:
-    """A reason is worth one line."""
-    text = f"{type(problem).__name__}: {' '.join(map(str, problem.args))}"[:200]
+def say_once(problem: Exception, password: str) -> None:
+    """A reason is worth one line. Hidden before it is cut: a half of a password is recognised by nobody."""
+    text = f"{type(problem).__name__}: {' '.join(map(str, problem.args))}".replace(password, "********")[:200]
     with lock:
         new = text not in reasons and len(reasons) < 20
         reasons.add(text)

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import base64
 import datetime
+import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from ansible_collections.stateful.petset.plugins.module_utils import _drill, _module, _pet_set, _ring
@@ -23,6 +26,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.drill_object
 from ansible_collections.stateful.petset.plugins.module_utils._core.drill_proof import WorkLog, parse_log
 from ansible_collections.stateful.petset.plugins.module_utils._core.errors import InvalidInput, Refused, TimedOut
 from ansible_collections.stateful.petset.plugins.module_utils._core.pet_probe import Mount, Probe
+from ansible_collections.stateful.petset.plugins.module_utils._core.redact import Redactor
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring import RingPet
 from ansible_collections.stateful.petset.plugins.module_utils._io import drill as io_drill
 from ansible_collections.stateful.petset.plugins.module_utils._io import podexec
@@ -308,6 +312,132 @@ def test_no_password_is_told(world: World) -> None:
     # Of the pets' own Secret it sees the authority alone.
     (ca,) = [one["secret"] for one in pod["spec"]["volumes"] if one["name"] == "ca"]
     assert ca["items"] == [{"key": "ca.crt", "path": "ca.crt"}]
+
+
+# --- no secret in a report --------------------------------------------------------------------------------------------
+
+PASSWORDS = {
+    "root-password": "pa'ss w\"ord\\\\ <%s>|$HOME",
+    "admin-password": "Tr0ub4dor&3",
+    "replication-password": "päß€ %(x)s;",
+    "agent-password": "agent's own",
+    "app-password": '\'; -- \\\\ "yes" ~',
+    "drill": "l3tters <&> 'only'",
+}
+LEFT = "and nothing else"
+
+
+def _ways(password: str) -> list[str]:
+    return [password, html.escape(password), quote(password), quote(password, safe=""), quote_plus(password)]
+
+
+SAID = " ".join(["it said", *(way for one in PASSWORDS.values() for way in _ways(one)), LEFT])
+
+
+def in_a_word_of_the_workload(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its log was cut, so its last trouble is told."""
+    monkeypatch.setattr(
+        _drill, "read_log", lambda *_args: replace(world.log(), complete=False, trouble=f"OperationalError: {SAID}")
+    )
+
+
+def in_an_error_of_the_replication(world: World, _monkeypatch: pytest.MonkeyPatch) -> None:
+    world.mysqlds.pets["mysql-1"].sql_error = (1064, SAID)
+
+
+def in_a_look_that_failed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def probes(*args: Any) -> dict[str, Probe]:
+        return {name: replace(one, mount=None, size="", failure=SAID) for name, one in world.probes(*args).items()}
+
+    monkeypatch.setattr(_pet_set, "observe_probes", probes)
+
+
+def in_a_word_of_a_proxy(_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"ready": True, "troubles": [SAID], "summary": SAID, "writers": []}
+    monkeypatch.setattr(_drill, "run_pet_proxy_info", lambda *_args: told)
+
+
+PLACES: dict[str, Callable[[World, pytest.MonkeyPatch], None]] = {
+    "workload": in_a_word_of_the_workload,
+    "replication": in_an_error_of_the_replication,
+    "look that failed": in_a_look_that_failed,
+    "proxy": in_a_word_of_a_proxy,
+}
+
+
+def _drill_that_quotes(world: World, monkeypatch: pytest.MonkeyPatch, place: str) -> dict[str, Any]:
+    """A drill that proves nothing, for the reason in whose words all the passwords stand."""
+    well = {"ready": True, "troubles": [], "summary": "", "writers": ["mysql-0"]}
+    monkeypatch.setattr(_drill, "run_pet_proxy_info", lambda *_args: well)
+    secret: Any = world.cluster.live(kinds.SECRET, "mysql-secret", "default")
+    secret["data"] = {
+        key: base64.b64encode(value.encode()).decode() for key, value in PASSWORDS.items() if key != "drill"
+    }
+    # The channels have the new one as well, as the agents would have set it.
+    for pet in world.mysqlds.pets.values():
+        pet.password = PASSWORDS["replication-password"]
+    told = {"proxies": True, "limit": 30}
+    told |= {"drill_id": world.step("begin", **told)["drill"]["id"]}
+    secret = world.cluster.live(kinds.SECRET, "mysql-drill", "default")
+    secret["data"]["password"] = base64.b64encode(PASSWORDS["drill"].encode()).decode()
+    world.step("crash", **told)
+    PLACES[place](world, monkeypatch)
+    proof = world.step("prove", **told)
+    assert not proof["proven"]
+    assert world.leftovers() == []
+    return proof
+
+
+def _leaks(proof: dict[str, Any], notes: Mapping[str, str]) -> dict[str, set[str]]:
+    """For each form of the report, all else of the result, and what is recorded, whose passwords stand in it."""
+    forms: dict[str, tuple[str, Callable[[str], str]]] = {
+        "html": (proof["report"]["html"], html.escape),
+        "markdown": (
+            proof["report"]["markdown"],
+            lambda one: one.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;"),
+        ),
+        "json": (proof["report"]["json"], lambda one: json.dumps(one)[1:-1]),
+        "svg": (proof["report"]["svg"], html.escape),
+        "result": (json.dumps({**proof, "report": {}}), lambda one: json.dumps(one)[1:-1]),
+        "record": (json.dumps(json.loads(notes["stateful.petset/drills"])), lambda one: json.dumps(one)[1:-1]),
+    }
+    return {
+        form: {key for key, one in PASSWORDS.items() for way in _ways(one) if way in text or write(way) in text}
+        for form, (text, write) in forms.items()
+    }
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_password_gets_into_the_report_of_a_drill(world: World, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """That of the workload, and all in words of the workload or of a proxy, were quoted in it and in the record."""
+    proof = _drill_that_quotes(world, monkeypatch, place)
+    assert {form: found for form, found in _leaks(proof, world.notes()).items() if found} == {}
+    # What is not secret of the same text is there: the place is one that reports quote.
+    assert all(LEFT in proof["report"][form] for form in ("html", "markdown", "json"))
+    assert "********" in proof["summary"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_it_is_the_redaction_that_keeps_passwords_out_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Else the test above could not fail."""
+    monkeypatch.setattr(Redactor, "hide", lambda _self, text: text)
+    leaks = _leaks(_drill_that_quotes(world, monkeypatch, place), world.notes())
+    assert {form: leaks[form] for form in ("html", "markdown", "json", "result")} == {
+        form: set(PASSWORDS) for form in ("html", "markdown", "json", "result")
+    }
+    assert leaks["record"]
+
+
+def test_no_password_is_told_while_the_workload_cannot_write(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def quoting(*_args: Any) -> WorkLog:
+        return WorkLog(1.0, trouble=f"OperationalError: {world.mysqlds.passwords[0]} {LEFT}")
+
+    monkeypatch.setattr(_drill, "read_log", quoting)
+    with pytest.raises(TimedOut, match=LEFT) as raised:
+        world.step("begin")
+    assert world.mysqlds.passwords[0] not in str([raised.value.render(), raised.value.details, world.module.logged])
 
 
 def test_check_mode_tells_and_touches_nothing(world: World) -> None:

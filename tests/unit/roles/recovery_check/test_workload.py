@@ -133,6 +133,19 @@ def test_rows_are_told_with_their_fate(tmp_path: Path, listening: int, agent: in
     assert PASSWORD not in text
 
 
+def test_no_part_of_its_password_is_told_where_a_reason_is_cut(
+    tmp_path: Path, listening: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reason was cut, and then nobody could recognise the half of a password at its end."""
+    refusal = f"def connect(**options): raise err.OperationalError(1045, {'.' * 174!r} + options['password'])"
+    monkeypatch.setattr(sys.modules[__name__], "CLIENT", f"from . import err\n{refusal}\n")
+    text = run(tmp_path, listening, "")
+    log = parse_log(text)
+    assert log.trouble.startswith("OperationalError: 1045 ...")
+    assert len(log.trouble) == 200
+    assert PASSWORD[:3] not in text
+
+
 def test_an_address_that_does_not_answer_is_told_once(tmp_path: Path) -> None:
     log = parse_log(run(tmp_path, 1, ""))
     assert (log.writes, log.complete) == ((), True)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import shlex
 from urllib.parse import quote
@@ -16,13 +17,14 @@ SECRETS = st.text(st.characters(codec="utf-8", exclude_characters="*"), min_size
 )
 
 
-@given(SECRETS, st.sampled_from(["plain", "sql", "json", "url", "shell", "base64"]))
+@given(SECRETS, st.sampled_from(["plain", "sql", "json", "url", "page", "shell", "base64"]))
 def test_a_secret_is_hidden_in_each_way_of_writing(secret: str, way: str) -> None:
     written = {
         "plain": secret,
         "sql": secret.replace("\\", "\\\\").replace("'", "\\'"),
         "json": json.dumps(secret)[1:-1],
         "url": quote(secret, safe=""),
+        "page": html.escape(secret),
         "shell": shlex.quote(secret),
         "base64": base64.b64encode(secret.encode()).decode(),
     }[way]
