@@ -577,11 +577,11 @@ def _prove(work: _Work) -> dict[str, Any]:
     report = build_drill_report(f"{work.spec.namespace}/{work.spec.name}", seen, proof, revision)
     record = _record(work, drill, revision, proof.word, proof.describe(), proof.figures)
     _end(work, drill, record, tolerant=True)
-    notes, svg = [], ""
+    svg = no_picture = ""
     try:
         svg = draw_svg(report.timeline) if report.timeline else ""
     except NoPlot as problem:
-        notes.append(problem.render())
+        no_picture = problem.render()
     name = f"drill-{drill.kind}-{'-'.join(drill.pets)}-{drill.began[:19].replace(':', '')}Z"
     return {
         "proven": proof.verdict == TRUE,
@@ -591,11 +591,11 @@ def _prove(work: _Work) -> dict[str, Any]:
         "figures": dict(proof.figures),
         "drill": _about(drill),
         "record": _as_dict(record),
-        "notes": notes,
+        "notes": [no_picture] if no_picture else [],
         "report_name": name,
         "report": {
-            "html": render_html(report, svg),
-            "markdown": render_markdown(report, f"{name}.svg" if svg else ""),
+            "html": render_html(report, svg, no_picture),
+            "markdown": render_markdown(report, f"{name}.svg" if svg else "", no_picture),
             "json": render_json(report),
             "svg": svg,
         },

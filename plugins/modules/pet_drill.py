@@ -302,7 +302,8 @@ figures:
   returned: with the step prove
 report:
   description:
-    - The same as a page, as V(html), V(markdown) and V(json), and the timeline as V(svg), empty without matplotlib.
+    - The same as a page, as V(html), V(markdown) and V(json), and the timeline as V(svg), empty without matplotlib. The
+      page holds the picture, or says what to install, and needs no other file and no network.
   type: dict
   returned: with the step prove
 report_name:

@@ -144,13 +144,15 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
-def render_markdown(report: Report, picture: str = "") -> str:
-    """The Markdown twin. ``picture``: file name of the timeline beside it; empty for none."""
+def render_markdown(report: Report, picture: str = "", no_picture: str = "") -> str:
+    """The Markdown twin. ``picture``: file name of the timeline beside it, or empty; ``no_picture`` then says why."""
     lines = [f"# {_cell(report.title)}", "", f"**{WORD_OF_VERDICT[report.verdict]}** · {_cell(report.at)}", ""]
     if report.summary:
         lines += [_cell(report.summary), ""]
     if picture:
         lines += [f"![Acknowledged writes over the time]({picture})", ""]
+    elif no_picture:
+        lines += [f"No picture of the timeline: {_cell(no_picture)}", ""]
     if report.facts:
         lines += ["| what | value |", "|---|---|"]
         lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in report.facts] + [""]
@@ -186,8 +188,10 @@ def _row(*cells: str) -> str:
     return "<tr>" + "".join(cells) + "</tr>"
 
 
-def render_html(report: Report, svg: str = "") -> str:
-    """One page that needs no other file and no network. ``svg``: the timeline as report_plot draws it, or empty."""
+def render_html(report: Report, svg: str = "", no_picture: str = "") -> str:
+    """One page that needs no other file and no network. ``svg``: the timeline as report_plot draws it, or empty;
+    ``no_picture`` then says why.
+    """
     text = html.escape
     parts = [
         "<!doctype html>",
@@ -202,6 +206,8 @@ def render_html(report: Report, svg: str = "") -> str:
         parts.append(f'<p class="summary">{text(report.summary)}</p>')
     if svg:
         parts.append(f"<figure>{svg}</figure>")
+    elif no_picture:
+        parts.append(f'<p class="at">No picture of the timeline: {text(no_picture)}</p>')
     if report.facts:
         rows = [_row(f"<th>{text(name)}</th>", f"<td>{text(value)}</td>") for name, value in report.facts]
         parts.append('<h2>Figures</h2><div class="wide"><table>' + "".join(rows) + "</table></div>")

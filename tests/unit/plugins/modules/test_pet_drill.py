@@ -7,8 +7,10 @@ import base64
 import datetime
 import html
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -27,9 +29,10 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.drill_proof 
 from ansible_collections.stateful.petset.plugins.module_utils._core.errors import InvalidInput, Refused, TimedOut
 from ansible_collections.stateful.petset.plugins.module_utils._core.pet_probe import Mount, Probe
 from ansible_collections.stateful.petset.plugins.module_utils._core.redact import Redactor
+from ansible_collections.stateful.petset.plugins.module_utils._core.report import Timeline
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring import RingPet
 from ansible_collections.stateful.petset.plugins.module_utils._io import drill as io_drill
-from ansible_collections.stateful.petset.plugins.module_utils._io import podexec
+from ansible_collections.stateful.petset.plugins.module_utils._io import podexec, report_plot
 from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import SqlError
 from ansible_collections.stateful.petset.plugins.modules import mysql_ring, pet_drill, pet_set
 from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock
@@ -438,6 +441,112 @@ def test_no_password_is_told_while_the_workload_cannot_write(world: World, monke
     with pytest.raises(TimedOut, match=LEFT) as raised:
         world.step("begin")
     assert world.mysqlds.passwords[0] not in str([raised.value.render(), raised.value.details, world.module.logged])
+
+
+# --- the picture ------------------------------------------------------------------------------------------------------
+
+
+class Loads(HTMLParser):
+    """What a page would fetch: whatever is named by an attribute or a style and is not within the page itself."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.found: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag in ("script", "link", "base", "iframe", "frame", "object", "embed", "foreignobject"):
+            self.found.append(tag)
+        for name, value in attrs:
+            if name.partition(":")[2] in ("href", "base") or name in (
+                "src", "srcset", "href", "data", "poster", "action", "background", "http-equiv",
+            ):  # fmt: skip
+                self._names(value or "")
+            elif not name.startswith("on"):
+                self.handle_data(value or "")
+            else:
+                self.found.append(f"{name}={value}")
+
+    def handle_data(self, data: str) -> None:
+        """A style, in an element or an attribute."""
+        for address in re.findall(r"""url\(\s*["']?([^"')]*)""", data):
+            self._names(address)
+        self.found += re.findall(r"@import[^;]*", data)
+
+    def handle_pi(self, data: str) -> None:
+        self.found.append(data)
+
+    def _names(self, address: str) -> None:
+        if not address.startswith(("#", "data:")):
+            self.found.append(address)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        '<script>1</script>', '<img src="https://x/y.png">', '<link rel="stylesheet" href="a.css">',
+        "<style>@import 'a.css';</style>", "<style>p { background: url(//x/y.png) }</style>",
+        '<svg><image xlink:href="y.png"/></svg>', '<svg><use href="other.svg#a"/></svg>', '<p style="fill: url(y)">',
+        '<p onclick="1">', '<?xml-stylesheet href="a.css"?>', '<svg xml:base="http://x/">',
+        '<meta http-equiv="refresh" content="1">',
+    ],
+)  # fmt: skip
+def test_what_a_page_loads_is_found(part: str) -> None:
+    """Else the tests below could not fail."""
+    assert Loads(f"<html>{part}</html>").found
+    assert not Loads('<svg xmlns="http://www.w3.org/2000/svg"><use xlink:href="#a" clip-path="url(#p)"/></svg>').found
+
+
+def test_the_page_of_a_drill_holds_the_picture_and_needs_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Timeline] = []
+
+    def draw(timeline: Timeline) -> str:
+        drawn.append(timeline)
+        return '<svg xmlns="http://www.w3.org/2000/svg"><title>timeline</title><use xlink:href="#a"/></svg>'
+
+    monkeypatch.setattr(_drill, "draw_svg", draw)
+    proof = world.drill()
+    report = proof["report"]
+    (timeline,) = drawn
+    assert sum(timeline.counts) > 90
+    assert timeline.gap is not None
+    assert timeline.gap.end_s - timeline.gap.begin_s == pytest.approx(3.0, abs=0.2)
+    assert any(mark.text == "mysqld_kill: mysql-0" for mark in timeline.marks)
+    assert f"<figure>{report['svg']}</figure>" in report["html"]
+    assert f"]({proof['report_name']}.svg)" in report["markdown"]
+    assert Loads(report["html"]).found == []
+    assert (proof["notes"], "No picture" in report["html"] + report["markdown"]) == ([], False)
+
+
+@pytest.mark.skipif(not report_plot.HAS_MATPLOTLIB, reason="matplotlib is not installed")
+def test_the_page_of_a_drill_with_its_real_picture_needs_nothing_else(world: World) -> None:
+    page = Loads(world.drill()["report"]["html"])
+    assert page.tags.count("svg") == 1
+    assert "path" in page.tags
+    assert page.found == []
+
+
+def test_a_drill_s_report_without_matplotlib_says_what_to_install(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the result said so; whoever opened the page saw a report that seemed whole."""
+    monkeypatch.setattr(report_plot, "HAS_MATPLOTLIB", False)
+    proof = world.drill()
+    assert proof["proven"]
+    assert proof["report"]["svg"] == ""
+    (note,) = proof["notes"]
+    assert "pip install matplotlib" in note
+    for form in ("html", "markdown"):
+        text = proof["report"][form]
+        assert f"No picture of the timeline: {note}" in text
+        assert "<svg" not in text
+        assert "![" not in text
+    assert Loads(proof["report"]["html"]).found == []
 
 
 def test_check_mode_tells_and_touches_nothing(world: World) -> None:

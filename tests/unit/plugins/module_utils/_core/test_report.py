@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import html
 import json
 
 import pytest
@@ -46,6 +47,14 @@ def test_a_text_cannot_break_a_markdown_table() -> None:
     assert f"| {SHARP.replace('<', '&lt;').replace('|', chr(92) + '|')} |" in text
     assert "(timeline.svg)" in text
     assert "![" not in render_markdown(report())
+
+
+def test_a_report_without_a_picture_says_why() -> None:
+    page, text = render_html(report(), "", SHARP), render_markdown(report(), "", SHARP)
+    assert f"No picture of the timeline: {html.escape(SHARP)}" in page
+    assert "No picture of the timeline: &lt;script>" in text
+    assert "No picture" not in render_html(report(), "<svg/>", SHARP) + render_markdown(report(), "x.svg", SHARP)
+    assert "No picture" not in render_html(report()) + render_markdown(report())
 
 
 def test_json_has_all_figures() -> None:
