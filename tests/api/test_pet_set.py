@@ -28,6 +28,7 @@ from ansible_collections.stateful.petset.tests.unit.fakes.pets import AGENT_FILE
 
 from tests.api.cluster import ADMIN_TOKEN, Cluster
 from tests.api.conftest import Killed, client_for, dying_client
+from tests.patience import patient
 
 pytestmark = pytest.mark.api
 
@@ -253,6 +254,39 @@ def test_pods_are_admitted_under_pod_security_restricted(world: World) -> None:
     label = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
     world.api.request("PATCH", f"/api/v1/namespaces/{world.namespace}", label, MERGE)
     assert world.run()["ready"]
+
+
+def test_one_pet_at_a_time_is_drained_and_one_that_is_not_ready_holds_no_drain_up(world: World) -> None:
+    """As the eviction API judges it, which is what `kubectl drain` asks."""
+    world.run()
+    budget = world.path("poddisruptionbudgets", "mysql", "policy/v1")
+
+    def fall(name: str, left: int) -> None:
+        ready = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+        world.api.request("PATCH", world.path("pods", f"{name}/status"), ready, MERGE)
+        until_healthy(left)
+
+    def until_healthy(count: int) -> None:
+        end = time.monotonic() + patient(20)
+        while (status := world.api.request("GET", budget).get("status", {})).get("currentHealthy") != count:
+            assert time.monotonic() < end, status
+            time.sleep(0.05)
+
+    def evicted(name: str) -> int:
+        wanted = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+        try:
+            world.api.request("POST", world.path("pods", f"{name}/eviction") + "?dryRun=All", wanted)
+        except urllib.error.HTTPError as problem:
+            return problem.code
+        return 201
+
+    until_healthy(2)
+    assert evicted("mysql-0") == 201
+    fall("mysql-1", left=1)
+    assert evicted("mysql-0") == 429
+    assert evicted("mysql-1") == 201
+    fall("mysql-0", left=0)
+    assert [evicted(name) for name in ("mysql-0", "mysql-1")] == [201, 201]
 
 
 def test_rp_sts_01_immutable_fields(world: World) -> None:
