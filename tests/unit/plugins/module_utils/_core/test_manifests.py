@@ -183,6 +183,26 @@ def test_what_is_set_is_written() -> None:
     assert pod["securityContext"]["fsGroup"] == 999
 
 
+def test_pets_of_one_set_go_to_nodes_of_their_own_as_long_as_there_are_enough() -> None:
+    """Two pets on one node are lost with it, but a pet beside another one is better than a pet that waits for ever."""
+    pod, pets = pod_of(), {"matchLabels": {"stateful.petset/set": "mysql", "app.kubernetes.io/component": "pet"}}
+    (wish,) = pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert wish == {
+        "weight": 100,
+        "podAffinityTerm": {"labelSelector": pets, "topologyKey": "kubernetes.io/hostname"},
+    }
+    assert set(pod["affinity"]) == {"podAntiAffinity"}
+    assert "requiredDuringSchedulingIgnoredDuringExecution" not in pod["affinity"]["podAntiAffinity"]
+    assert pod["topologySpreadConstraints"] == [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": pets,
+        }
+    ]
+
+
 def test_a_strategy_without_partition_has_none() -> None:
     assert rendered("StatefulSet", strategy="OnDelete")["spec"]["updateStrategy"] == {"type": "OnDelete"}
     rolling = rendered("StatefulSet", partition=1)["spec"]["updateStrategy"]
