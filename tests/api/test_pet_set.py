@@ -34,6 +34,13 @@ pytestmark = pytest.mark.api
 
 MERGE = "application/merge-patch+json"
 BROKEN = "registry.invalid/mysql:broken"
+# But mysql-tls, which is made once.
+EVERY_OBJECT = {
+    "patch serviceaccounts mysql", "patch roles mysql", "patch rolebindings mysql", "patch configmaps mysql-boot",
+    "patch configmaps mysql-agent", "patch services db", "patch services mysql", "patch poddisruptionbudgets mysql",
+    "patch secrets mysql-secret",
+    "patch statefulsets mysql",
+}  # fmt: skip
 
 
 class Kubelet(threading.Thread):
@@ -226,20 +233,29 @@ def test_the_second_run_writes_nothing_and_asks_little(world: World) -> None:
 
 
 def test_each_change_is_one_write_and_then_none(world: World) -> None:
-    world.run()
-    changes: list[tuple[dict[str, Any], list[str]]] = [
-        ({"labels": {"team": "x"}, "update_strategy": "OnDelete"}, ["patch"] * 8),
-        ({"mysql_config": {"max_connections": 7}, "update_strategy": "OnDelete"}, ["patch"] * 8),
-        ({"mysql_config": {"max_connections": 7}}, ["patch"]),
-        ({"node_selector": {}, "termination_grace": 60}, ["patch"] * 2),
-        ({"client_service": {"annotations": {"a": 1}}}, ["patch"] * 2),
+    """Each comes on top of those before it, so that nothing is written but what the new option is for."""
+    world.run(update_strategy="OnDelete")
+    config, pets = "patch configmaps mysql-boot", "patch statefulsets mysql"
+    changes: list[tuple[dict[str, Any], set[str]]] = [
+        ({"mysql_config": {"max_connections": 7}}, {config, pets}),
+        ({"termination_grace": 60}, {pets}),
+        ({"node_selector": {"disk": "ssd"}}, {pets}),
+        ({"resources": {"requests": {"cpu": "250m"}, "limits": {"memory": "2Gi"}}}, {pets}),
+        ({"client_service": {"annotations": {"a": 1}}}, {"patch services mysql"}),
+        ({"labels": {"team": "x"}}, EVERY_OBJECT),
     ]
-    for options, _writes in changes:
-        assert world.run(**options)["changed"], options
-        assert world.writes() != []
+    options: dict[str, Any] = {"update_strategy": "OnDelete"}
+    for change, writes in changes:
+        options |= change
+        assert world.run(**options)["changed"], change
+        assert (len(world.writes()), set(world.writes())) == (len(writes), writes), change
         result = world.run(**options)
-        assert result["actions"] == [], options
+        assert result["actions"] == [], change
         assert world.writes() == []
+    pod = world.set()["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] == 60
+    assert pod["nodeSelector"] == {"disk": "ssd"}
+    assert pod["containers"][0]["resources"] == {"requests": {"cpu": "250m"}, "limits": {"memory": "2Gi"}}
 
 
 def test_rp_ans_01_check_mode_where_not_even_the_namespace_is(api: Cluster, client: KubeClient) -> None:

@@ -203,6 +203,12 @@ def test_pets_of_one_set_go_to_nodes_of_their_own_as_long_as_there_are_enough() 
     ]
 
 
+def test_a_pet_has_the_time_to_end_that_it_is_given() -> None:
+    """InnoDB writes its pages before mysqld ends; Kubernetes' own 30 s would kill one that has a lot to write."""
+    assert pod_of()["terminationGracePeriodSeconds"] == 300
+    assert pod_of(termination_grace_s=60)["terminationGracePeriodSeconds"] == 60
+
+
 def test_a_strategy_without_partition_has_none() -> None:
     assert rendered("StatefulSet", strategy="OnDelete")["spec"]["updateStrategy"] == {"type": "OnDelete"}
     rolling = rendered("StatefulSet", partition=1)["spec"]["updateStrategy"]
