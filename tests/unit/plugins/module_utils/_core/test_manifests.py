@@ -209,6 +209,19 @@ def test_a_pet_has_the_time_to_end_that_it_is_given() -> None:
     assert pod_of(termination_grace_s=60)["terminationGracePeriodSeconds"] == 60
 
 
+def test_mysqld_has_the_resources_that_it_is_given() -> None:
+    wanted = {"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"cpu": "2", "memory": "3Gi"}}
+    pod = pod_of(resources=wanted)
+    (mysqld,) = pod["containers"]
+    assert mysqld["resources"] == wanted
+    # It runs before mysqld and initialises the data folder with the same program.
+    (prepare,) = pod["initContainers"]
+    assert prepare["resources"] == wanted
+    assert pod_of(resources={"requests": {"cpu": "1"}, "limits": {}})["containers"][0]["resources"] == {
+        "requests": {"cpu": "1"}
+    }
+
+
 def test_a_strategy_without_partition_has_none() -> None:
     assert rendered("StatefulSet", strategy="OnDelete")["spec"]["updateStrategy"] == {"type": "OnDelete"}
     rolling = rendered("StatefulSet", partition=1)["spec"]["updateStrategy"]
