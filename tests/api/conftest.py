@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import itertools
 import os
@@ -13,7 +14,12 @@ from typing import Any
 import pytest
 from ansible_collections.stateful.petset.plugins.module_utils._core.kubeconfig import resolve_settings
 from ansible_collections.stateful.petset.plugins.module_utils._io.kube import KubeClient, RetryPolicy
-from ansible_collections.stateful.petset.plugins.module_utils._io.kubeauth import Answer, HttpTransport, find_connection
+from ansible_collections.stateful.petset.plugins.module_utils._io.kubeauth import (
+    Answer,
+    HttpTransport,
+    NoAnswer,
+    find_connection,
+)
 
 from lab.gobuild import DEFAULT_MINOR
 from tests.api.cluster import ADMIN_TOKEN, Cluster, running_cluster
@@ -76,6 +82,44 @@ def dying_client(api: Cluster, writes: int) -> KubeClient:
 
     client.transport.send = send  # type: ignore[method-assign, assignment]
     return client
+
+
+@contextlib.contextmanager
+def losing_client(
+    api: Cluster, writes: int, *, answered: bool = True, back: bool = False, **retry: float
+) -> Iterator[KubeClient]:
+    """The administrator's client of a run whose API server is killed after ``writes`` writes; it is back at the end.
+
+    ``answered`` False: it dies between the last of these writes and its answer.
+    ``back``: it is started at once again, while the run goes on.
+    """
+    client = client_for(api, ADMIN_TOKEN, **retry)
+    left, lock, real = [writes], threading.Lock(), client.transport.send
+    starter = threading.Thread(target=api.start_api)
+
+    def send(method: str, path: str, query: Any, *rest: Any) -> Answer:
+        if method == "GET" or "dryRun" in query:
+            return real(method, path, query, *rest)
+        with lock:
+            answer = real(method, path, query, *rest)
+            left[0] -= 1
+            if left[0] == 0:
+                api.stop_api()
+                if back:
+                    starter.start()
+                if not answered:
+                    raise NoAnswer("Connection reset by peer", sent=True)
+            return answer
+
+    client.transport.send = send  # type: ignore[method-assign, assignment]
+    try:
+        yield client
+    finally:
+        if back and left[0] <= 0:
+            starter.join()
+        elif left[0] <= 0:
+            api.start_api()
+    assert left[0] <= 0, f"the run was over {left[0]} writes before the API server was to be killed"
 
 
 def no_plugin(*_args: object) -> tuple[int, str, str]:

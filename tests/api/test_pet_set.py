@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import threading
 import time
 import urllib.error
@@ -19,6 +20,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.errors impor
     Invalid,
     Refused,
     TimedOut,
+    Unreachable,
 )
 from ansible_collections.stateful.petset.plugins.module_utils._core.manifests import render_statefulset
 from ansible_collections.stateful.petset.plugins.module_utils._io.kube import KubeClient
@@ -27,7 +29,7 @@ from ansible_collections.stateful.petset.tests.unit.fakes.module import FakeModu
 from ansible_collections.stateful.petset.tests.unit.fakes.pets import AGENT_FILES, BOOT_FILES, server_uuid, spec_with
 
 from tests.api.cluster import ADMIN_TOKEN, Cluster
-from tests.api.conftest import Killed, client_for, dying_client
+from tests.api.conftest import Killed, client_for, dying_client, losing_client
 from tests.patience import patient
 
 pytestmark = pytest.mark.api
@@ -38,9 +40,14 @@ BROKEN = "registry.invalid/mysql:broken"
 EVERY_OBJECT = {
     "patch serviceaccounts mysql", "patch roles mysql", "patch rolebindings mysql", "patch configmaps mysql-boot",
     "patch configmaps mysql-agent", "patch services db", "patch services mysql", "patch poddisruptionbudgets mysql",
-    "patch secrets mysql-secret",
-    "patch statefulsets mysql",
+    "patch secrets mysql-secret", "patch statefulsets mysql",
 }  # fmt: skip
+
+OWN_KINDS = (
+    ("serviceaccounts", ""), ("secrets", ""), ("configmaps", ""), ("services", ""), ("statefulsets", "apps/v1"),
+    ("roles", "rbac.authorization.k8s.io/v1"), ("rolebindings", "rbac.authorization.k8s.io/v1"),
+    ("poddisruptionbudgets", "policy/v1"),
+)  # fmt: skip
 
 
 class Kubelet(threading.Thread):
@@ -150,21 +157,28 @@ class World:
             self.api.request("POST", self.path("persistentvolumeclaims"), {"metadata": {"name": claim}, "spec": wanted})
 
     def run(
-        self, *, check: bool = False, killed_after: int | None = None, patience_s: float = 6.0, **options: Any
+        self,
+        *,
+        check: bool = False,
+        killed_after: int | None = None,
+        patience_s: float = 6.0,
+        client: KubeClient | None = None,
+        **options: Any,
     ) -> dict[str, Any]:
         """``killed_after``: so many writes; the run ends in Killed if it has more to write.
 
         ``patience_s``: how long it tries to get its first answer.
+        ``client``: another one than a new one of the administrator's.
         """
         given = {"set": "mysql", "namespace": self.namespace, "image": "mysql:8.4", "boot_files": BOOT_FILES}
         given["agent_files"] = AGENT_FILES
         module = FakeModule(checked(pet_set.argument_spec(), {**given, "wait_timeout": 60, **options}), check, True)
-        alive = killed_after is None
-        self.client = (
-            client_for(self.api, ADMIN_TOKEN, first_limit_s=patience_s)
-            if alive
-            else dying_client(self.api, killed_after or 0)
-        )
+        if client is not None:
+            self.client = client
+        elif killed_after is not None:
+            self.client = dying_client(self.api, killed_after)
+        else:
+            self.client = client_for(self.api, ADMIN_TOKEN, first_limit_s=patience_s)
         self._position = self.api.audit_position()
         self.partial = {"changed": False}
         result: dict[str, Any] = {**self.partial, **_pet_set.run_pet_set(module, self.client, self.partial)}
@@ -176,6 +190,29 @@ class World:
     def set(self) -> dict[str, Any]:
         live: dict[str, Any] = self.api.request("GET", self.path("statefulsets", "mysql", "apps/v1"))
         return live
+
+    def secrets(self) -> dict[str, Any]:
+        found = self.api.request("GET", self.path("secrets"))["items"]
+        return {one["metadata"]["name"]: one["data"] for one in found}
+
+    def what_stands(self) -> dict[str, Any]:
+        """What the run made, without what is another in each namespace and at each time."""
+        found = {}
+        for plural, group in OWN_KINDS:
+            query = "?labelSelector=stateful.petset/set=mysql"
+            for live in self.api.request("GET", self.path(plural, group=group) + query)["items"]:
+                meta = live["metadata"]
+                kept = {key: live[key] for key in ("spec", "rules", "roleRef", "subjects", "binaryData") if key in live}
+                for key in ("clusterIP", "clusterIPs"):
+                    kept.get("spec", {}).pop(key, None)
+                kept |= {"labels": meta["labels"], "annotations": sorted(meta.get("annotations", {}))}
+                # Passwords are random, and who has data is known when pets have started.
+                kept["keys"] = sorted(live.get("data", {}))
+                kept["texts"] = {
+                    key: text for key, text in live.get("data", {}).items() if plural == "configmaps" and "." in key
+                }
+                found[f"{plural} {meta['name']}"] = json.loads(json.dumps(kept).replace(self.namespace, "NAMESPACE"))
+        return found
 
     def pods(self) -> dict[str, str]:
         return {
@@ -410,7 +447,7 @@ def test_a_first_run_that_is_killed_after_each_write_is_caught_up_with(world: Wo
     assert world.writes() == []
 
 
-def test_an_api_server_that_dies_in_the_middle(api: Cluster, world: World) -> None:
+def test_an_api_server_that_is_away_when_the_run_begins_is_waited_for(api: Cluster, world: World) -> None:
     world.run(wait=False)
     api.stop_api()
     back = threading.Timer(1.0, api.start_api)
@@ -418,3 +455,48 @@ def test_an_api_server_that_dies_in_the_middle(api: Cluster, world: World) -> No
     assert world.run(patience_s=60.0)["ready"]
     back.join()
     assert not world.run()["changed"]
+
+
+@pytest.fixture
+def undisturbed(api: Cluster, namespace: str) -> dict[str, Any]:
+    """What stands after a first run without trouble, in another namespace."""
+    other = World(api, f"{namespace}-undisturbed")
+    api.request("POST", "/api/v1/namespaces", {"metadata": {"name": other.namespace}})
+    other.make_claims(2)
+    other.run(wait=False)
+    return other.what_stands()
+
+
+# Each write has its turn on the API server in memory; here the server, its port and its controllers are real.
+@pytest.mark.parametrize(("writes", "answered"), [(2, False), (8, True)])
+def test_an_api_server_that_dies_between_two_writes_is_named_and_caught_up_with(
+    world: World, undisturbed: dict[str, Any], writes: int, answered: bool
+) -> None:
+    with (
+        losing_client(world.api, writes, answered=answered, limit_s=1.0) as client,
+        pytest.raises(Unreachable) as problem,
+    ):
+        world.run(client=client, wait_timeout=3)
+    told = str(problem.value)
+    assert told.startswith(f"Kubernetes API {world.api.host}: answered before, now ")
+    assert "Connection refused" in told
+    assert "the next run goes on here" in told
+    assert len(world.partial["actions"]) == (writes if answered else writes - 1)
+    assert len(world.what_stands()) == writes
+    secrets = world.secrets()
+    assert world.run(wait_timeout=180)["ready"]
+    assert world.what_stands() == undisturbed
+    assert secrets.items() <= world.secrets().items()
+    assert not world.run()["changed"]
+    assert world.writes() == []
+
+
+@pytest.mark.parametrize(("writes", "answered"), [(5, False)])
+def test_an_api_server_that_dies_between_two_writes_and_comes_back_is_no_error(
+    world: World, undisturbed: dict[str, Any], writes: int, answered: bool
+) -> None:
+    with losing_client(world.api, writes, answered=answered, back=True) as client:
+        assert world.run(client=client, wait_timeout=180)["ready"]
+    assert world.what_stands() == undisturbed
+    assert not world.run()["changed"]
+    assert world.writes() == []

@@ -23,7 +23,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._io.kubeauth impor
 from ansible_collections.stateful.petset.plugins.module_utils._io.volumes import Options, run_absent, run_present
 
 from tests.api.cluster import ADMIN_TOKEN, PLAIN_TOKEN, Cluster
-from tests.api.conftest import Killed, client_for, dying_client
+from tests.api.conftest import Killed, client_for, dying_client, losing_client
 from tests.patience import patient
 
 pytestmark = pytest.mark.api
@@ -553,25 +553,71 @@ def test_rp_ans_04_somebody_else_makes_the_objects_in_between(world: World) -> N
     assert not world.run()["changed"]
 
 
-def test_the_api_server_is_killed_in_the_middle_and_comes_back(world: World) -> None:
-    world.run(replicas=1)
+def what_stands(world: World) -> dict[str, Any]:
+    """What the runs made, without what is another in each namespace and at each time."""
+    found: dict[str, Any] = {}
+    for ordinal in (0, 1):
+        volume, claim = world.volume(ordinal), world.claim(ordinal)
+        assert volume["spec"]["claimRef"].pop("uid") == claim["metadata"]["uid"]
+        for kind, live in (("volume", volume), ("claim", claim)):
+            live["spec"].get("claimRef", {}).pop("resourceVersion", None)
+            kept = {
+                "labels": live["metadata"]["labels"],
+                "annotations": live["metadata"].get("annotations"),
+                "spec": live["spec"],
+                "phase": live["status"]["phase"],
+            }
+            found[f"{kind} {ordinal}"] = json.loads(json.dumps(kept).replace(world.namespace, "NAMESPACE"))
+    return found
 
-    def crash() -> None:
-        world.api.stop_api()
-        time.sleep(1)
-        world.api.start_api()
 
-    thread = threading.Thread(target=crash)
-    thread.start()
-    time.sleep(0.05)
-    client = client_for(world.api, ADMIN_TOKEN, first_limit_s=60.0)
-    result = run_present(client, world.wanted(replicas=10), Options(wait_s=60.0), {})
-    thread.join()
+@pytest.fixture
+def undisturbed(api: Cluster, namespace: str) -> dict[str, Any]:
+    """What stands after a first run without trouble, in another namespace."""
+    other = World(api, f"{namespace}-undisturbed")
+    api.request("POST", "/api/v1/namespaces", {"metadata": {"name": other.namespace}})
+    other.run()
+    return what_stands(other)
+
+
+# the controllers look for the API again after half a minute at the latest, and only they can bind
+BINDS = Options(wait_s=90.0)
+
+
+# Each write has its turn on the API server in memory; here the server, its port and its controllers are real.
+@pytest.mark.parametrize(("writes", "answered"), [(1, True), (3, False)])
+def test_the_api_server_is_killed_between_two_writes_and_stays_away(
+    world: World, undisturbed: dict[str, Any], writes: int, answered: bool
+) -> None:
+    with (
+        losing_client(world.api, writes, answered=answered, limit_s=1.0) as client,
+        pytest.raises(errors.Unreachable) as problem,
+    ):
+        run_present(client, world.wanted(), Options(wait_s=3.0), {})
+    told = str(problem.value)
+    assert told.startswith(f"Kubernetes API {world.api.host}: answered before, now ")
+    assert "Connection refused" in told
+    assert "the next run goes on here" in told
+    result = world.run(BINDS)
+    assert len(result["audited"]) == 4 - writes
+    assert what_stands(world) == undisturbed
+    again = world.run()
+    assert (again["changed"], again["audited"]) == (False, [])
+
+
+@pytest.mark.parametrize(("writes", "answered"), [(2, False)])
+def test_the_api_server_is_killed_between_two_writes_and_comes_back(
+    world: World, undisturbed: dict[str, Any], writes: int, answered: bool
+) -> None:
+    with losing_client(world.api, writes, answered=answered, back=True) as client:
+        result = run_present(client, world.wanted(), BINDS, {})
     assert all(pet["ready"] for pet in result["pets"])
-    assert not world.run(replicas=10)["changed"]
+    assert what_stands(world) == undisturbed
+    again = world.run()
+    assert (again["changed"], again["audited"]) == (False, [])
 
 
-def test_the_api_server_is_killed_and_stays_away(world: World) -> None:
+def test_the_api_server_is_away_when_the_run_begins_and_stays_away(world: World) -> None:
     client = client_for(world.api, ADMIN_TOKEN, limit_s=2.0)
     client.list(kinds.NAMESPACE)
     world.api.stop_api()
@@ -582,8 +628,7 @@ def test_the_api_server_is_killed_and_stays_away(world: World) -> None:
         assert "option host" in str(problem.value)
     finally:
         world.api.start_api()
-    # the controllers look for the API again after half a minute at the latest, and only they can bind
-    assert all(pet["ready"] for pet in world.run(Options(wait_s=90.0))["pets"])
+    assert all(pet["ready"] for pet in world.run(BINDS)["pets"])
 
 
 # Through Ansible itself.

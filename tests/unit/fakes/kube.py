@@ -145,6 +145,31 @@ class FakeCluster:
         fault.land = land  # type: ignore[attr-defined]
         self._faults.append(fault)
 
+    def die_after(self, writes: int, *, answered: bool = True) -> None:
+        """Carry out so many writes and be away from then on, until ``come_back``.
+
+        ``answered`` False: it dies between the last of them and its answer.
+        """
+        left, away = [writes], NoAnswer("[Errno 111] Connection refused", sent=False)
+
+        def last(method: str, _path: str) -> NoAnswer | None:
+            if method != "GET" and left[0] > 0:
+                left[0] -= 1
+                if left[0] == 0 and not answered:
+                    return NoAnswer("Connection reset by peer", sent=True)
+            return None
+
+        def gone(_method: str, _path: str) -> NoAnswer | None:
+            return away if left[0] == 0 else None
+
+        last.land = True  # type: ignore[attr-defined]
+        # Asked first, so that the last write itself gets through.
+        self._faults += [gone, last]
+
+    def come_back(self) -> None:
+        """No fault any more."""
+        self._faults.clear()
+
     # Transport.
 
     def refresh(self) -> bool:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import base64
+import copy
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -22,6 +24,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.errors impor
     PetsetError,
     Refused,
     TimedOut,
+    Unreachable,
 )
 from ansible_collections.stateful.petset.plugins.module_utils._core.pet_probe import Mount, Probe
 from ansible_collections.stateful.petset.plugins.module_utils._io.kube import KubeClient
@@ -572,6 +575,81 @@ def test_a_run_that_dies_at_any_write_converges(step: int) -> None:
         world.run()
     world.cluster.send = real  # type: ignore[method-assign]
     assert world.run()["ready"]
+    assert not world.run()["changed"]
+    assert world.writes() == []
+
+
+def what_stands(world: World) -> dict[str, Any]:
+    """All objects of the cluster without what is another each time: uids, versions, random values."""
+    found: dict[str, Any] = {}
+    for live in copy.deepcopy(list(world.cluster._objects.values())):
+        meta = live["metadata"]
+        for key in ("uid", "resourceVersion", "generation", "ownerReferences"):
+            meta.pop(key, None)
+        for managed in meta["managedFields"]:
+            managed.pop("time", None)
+        live.pop("status", None)
+        if live["kind"] == "Secret":
+            live["data"] = sorted(live["data"])
+            meta["annotations"] = sorted(meta.get("annotations", {}))
+        found[f"{live['kind']} {meta['name']}"] = live
+    return found
+
+
+@functools.cache
+def undisturbed() -> World:
+    """After a first run without trouble; only looked at."""
+    world = World()
+    world.run()
+    return world
+
+
+# After the answer to its last write the run asks nothing more.
+LOSSES = [(step, answered) for step in steps_of_the_first_run() for answered in (True, False)]
+LOSSES.remove((LOSSES[-1][0], True))
+
+
+@pytest.mark.parametrize(("step", "answered"), LOSSES)
+def test_an_api_server_that_dies_after_any_write_is_named_and_caught_up_with(step: int, answered: bool) -> None:
+    world = World()
+    world.cluster.die_after(step + 1, answered=answered)
+    with pytest.raises(Unreachable) as problem:
+        world.run()
+    told = str(problem.value)
+    assert told.startswith("Kubernetes API https://fake.invalid:6443: answered before, now [Errno 111] Connection ref")
+    assert "the next run goes on here" in told
+    # A write without an answer is not known to be done.
+    assert len(world.partial["actions"]) == step + answered
+    assert world.partial["changed"] is (step + answered > 0)
+    world.cluster.come_back()
+    kept = {live["metadata"]["name"]: dict(live["data"]) for live in world.cluster.all(kinds.SECRET)}
+    assert world.run()["ready"]
+    assert what_stands(world) == what_stands(undisturbed())
+    for name, data in kept.items():
+        live = world.cluster.live(kinds.SECRET, name, "default")
+        assert live is not None
+        assert live["data"] == data, "a pet may have its accounts from it already"
+    assert not world.run()["changed"]
+    assert world.writes() == []
+
+
+@pytest.mark.parametrize(("step", "answered"), LOSSES)
+def test_an_api_server_that_dies_after_any_write_and_comes_back_in_time_is_no_error(step: int, answered: bool) -> None:
+    world = World()
+    world.cluster.die_after(step + 1, answered=answered)
+    begin = world.clock.now_s()
+
+    def pass_time() -> None:
+        if world.clock.now_s() > begin + 20:
+            world.cluster.come_back()
+            world.controller()
+
+    world.clock.during_sleep = pass_time
+    result = world.run()
+    assert world.clock.now_s() > begin + 20, "else it was never away"
+    assert result["ready"]
+    assert result["actions"] == undisturbed().partial["actions"]
+    assert what_stands(world) == what_stands(undisturbed())
     assert not world.run()["changed"]
     assert world.writes() == []
 

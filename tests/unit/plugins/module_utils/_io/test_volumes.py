@@ -573,6 +573,55 @@ def test_a_run_that_was_killed_is_ended_by_the_next(cluster: FakeCluster, stop_a
     assert not present(cluster)[0]["changed"]
 
 
+def what_stands(cluster: FakeCluster) -> dict[str, Any]:
+    """All objects without what is another each time; a volume's claim is named by what it is, not by its uid."""
+    found: dict[str, Any] = {}
+    claims = {live["metadata"]["uid"]: live["metadata"]["name"] for live in cluster.all(PVC)}
+    for live in copy.deepcopy(list(cluster._objects.values())):
+        for key in ("uid", "resourceVersion", "generation"):
+            live["metadata"].pop(key, None)
+        ref = live.get("spec", {}).get("claimRef", {})
+        ref.pop("resourceVersion", None)
+        if "uid" in ref:
+            ref["uid"] = claims[ref["uid"]]
+        found[f"{live['kind']} {live['metadata']['name']}"] = live
+    return found
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["between", "unanswered"])
+@pytest.mark.parametrize("writes", range(1, 5))
+def test_the_api_dies_after_any_write_and_is_caught_up_with(cluster: FakeCluster, writes: int, answered: bool) -> None:
+    undisturbed = FakeCluster()
+    undisturbed.auto_bind = True
+    present(undisturbed)
+    cluster.die_after(writes, answered=answered)
+    with pytest.raises(errors.Unreachable, match=r"fake\.invalid:6443: answered before, now \[Errno 111\] Connection"):
+        present(cluster)
+    cluster.come_back()
+    result, _client = present(cluster)
+    assert result["changed"] is (writes < 4)
+    assert all(pet["ready"] for pet in result["pets"])
+    assert what_stands(cluster) == what_stands(undisturbed)
+    again, client = present(cluster)
+    assert (again["changed"], client.writes()) == (False, ())
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["between", "unanswered"])
+@pytest.mark.parametrize("writes", range(1, 5))
+def test_the_api_dies_after_any_write_and_comes_back_in_time(cluster: FakeCluster, writes: int, answered: bool) -> None:
+    undisturbed = FakeCluster()
+    undisturbed.auto_bind = True
+    present(undisturbed)
+    cluster.die_after(writes, answered=answered)
+    clock = FakeClock()
+    clock.during_sleep = lambda: cluster.come_back() if clock.now_s() > 1020 else None
+    result, _client = present(cluster, clock=clock)
+    assert clock.now_s() > 1020, "else it was never away"
+    assert all(pet["ready"] for pet in result["pets"])
+    assert what_stands(cluster) == what_stands(undisturbed)
+    assert not present(cluster)[0]["changed"]
+
+
 def test_the_api_goes_away_for_good_and_what_was_done_is_told(cluster: FakeCluster) -> None:
     from ansible_collections.stateful.petset.plugins.module_utils._core.volumes import parse_volume_set
     from ansible_collections.stateful.petset.plugins.module_utils._io.volumes import run_present
