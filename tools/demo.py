@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from tools import recap
@@ -53,26 +54,32 @@ def play(name: str) -> str:
     return "".join(printed)
 
 
-def get(kind: str, name: str) -> dict[str, Any]:
+def get(kind: str, name: str, namespace: str, lab: str) -> dict[str, Any]:
     """An object of the demo's namespace. Raises Failed."""
-    argv = [sys.executable, "-m", "lab", "kubectl", "--", "-n", NAMESPACE, "get", kind, name, "-o", "json"]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    argv = [sys.executable, "-m", "lab", "kubectl", "--name", lab, "--", "-n", namespace, "get", kind, name]
+    done = subprocess.run(
+        [*argv, "-o", "json"], cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
     if done.returncode != 0:
         raise Failed(f"{kind} {name}: {done.stderr.strip()}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def row() -> str:
+def row(namespace: str = NAMESPACE, lab: str = "lab") -> str:
     """Write a row through HAProxy, read it from every pet, all inside the lab's network. Raises Failed."""
-    secret = get("secret", "mysql-secret")["data"]
-    settings = {
-        "proxy": get("service", "mysql-proxy")["spec"]["clusterIP"],
-        "pets": {name: get("pod", name)["status"]["podIP"] for name in PETS},
-        **{key: base64.b64decode(secret[f"app-{key}"]).decode() for key in ("user", "password", "database")},
-        "ca": base64.b64decode(get("secret", "mysql-tls")["data"]["ca.crt"]).decode(),
-    }
-    argv = [sys.executable, "-m", "lab", "run", "--", str(VENV / "bin" / "python"), "-m", "tools.demo", "row"]
+
+    def look(kind: str, name: str) -> dict[str, Any]:
+        return get(kind, name, namespace, lab)
+
+    settings = parse_settings(
+        look("secret", "mysql-secret"),
+        look("secret", "mysql-tls"),
+        look("service", "mysql-proxy"),
+        {name: look("pod", name) for name in PETS},
+    )
+    argv = [sys.executable, "-m", "lab", "run", "--name", lab, "--"]
+    argv += [str(VENV / "bin" / "python"), "-m", "tools.demo", "row"]
     # The password goes by standard input, where no list of processes shows it.
     done = subprocess.run(argv, cwd=ROOT, input=json.dumps(settings), capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -80,23 +87,39 @@ def row() -> str:
     return done.stdout.strip()
 
 
-def write_and_read(settings: dict[str, Any]) -> str:
-    """What runs inside the lab's network: which pet took the row, and how long until each pet had it."""
+def parse_settings(
+    passwords: Mapping[str, Any],
+    tls: Mapping[str, Any],
+    proxy: Mapping[str, Any],
+    pods: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """What ``write_and_read`` needs, out of the objects as Kubernetes has them."""
+    return {
+        "proxy": proxy["spec"]["clusterIP"],
+        "pets": {name: pod["status"]["podIP"] for name, pod in pods.items()},
+        **{key: base64.b64decode(passwords["data"][f"app-{key}"]).decode() for key in ("user", "password", "database")},
+        "ca": base64.b64decode(tls["data"]["ca.crt"]).decode(),
+    }
+
+
+def connect(settings: Mapping[str, Any], host: str) -> Any:
+    """A connection as the demo's account."""
     import ssl
 
     import pymysql
 
     context = ssl.create_default_context(cadata=settings["ca"])
     context.check_hostname = False  # clients come by the address of the service
+    return pymysql.connect(
+        host=host, user=settings["user"], password=settings["password"], database=settings["database"],
+        ssl=context, connect_timeout=5, read_timeout=10, autocommit=True,
+    )  # fmt: skip
 
-    def connect(host: str) -> Any:
-        return pymysql.connect(
-            host=host, user=settings["user"], password=settings["password"], database=settings["database"],
-            ssl=context, connect_timeout=5, read_timeout=10, autocommit=True,
-        )  # fmt: skip
 
+def write_and_read(settings: Mapping[str, Any]) -> str:
+    """What runs inside the lab's network: which pet took the row, and what each pet has of it. Raises Failed."""
     text = time.strftime("written at %H:%M:%S through HAProxy", time.gmtime())
-    with connect(settings["proxy"]) as proxy, proxy.cursor() as cursor:
+    with connect(settings, settings["proxy"]) as proxy, proxy.cursor() as cursor:
         cursor.execute("CREATE TABLE IF NOT EXISTS demo (id BIGINT PRIMARY KEY AUTO_INCREMENT, text VARCHAR(80))")
         cursor.execute("INSERT INTO demo (text) VALUES (%s)", (text,))
         number = cursor.lastrowid
@@ -104,7 +127,7 @@ def write_and_read(settings: dict[str, Any]) -> str:
         lines = [f"row {number} ({text}) was taken by {cursor.fetchone()[0].partition('.')[0]}"]
     begin = time.monotonic()
     for name, address in settings["pets"].items():
-        with connect(address) as pet, pet.cursor() as cursor:
+        with connect(settings, address) as pet, pet.cursor() as cursor:
             while not cursor.execute("SELECT text FROM demo WHERE id = %s", (number,)):
                 if time.monotonic() - begin > 10:
                     raise Failed(f"{name} does not have row {number} after 10 s")

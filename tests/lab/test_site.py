@@ -17,6 +17,7 @@ import pytest
 
 from tests.hidden import find_hidden
 from tests.pets import Pets
+from tools import demo
 
 from .conftest import Lab
 from .sites import (
@@ -226,6 +227,17 @@ def test_status_says_which_pet_answers_no_question(runs: Runs, site: Site, pets:
 
 def test_the_pets_take_a_password_with_every_sign(runs: Runs, pets: Pets) -> None:
     assert [pets.sql(pet, "SELECT CURRENT_USER()") for pet in pets.names] == ["root@localhost"] * 2
+
+
+def test_the_row_of_the_demo_gets_to_every_pet_through_haproxy(runs: Runs, site: Site, pets: Pets) -> None:
+    taken, *had = demo.row(NAMESPACE, site.lab.name).splitlines()
+    found = re.fullmatch(r"row (\d+) \((written at [\d:]+ through HAProxy)\) was taken by (mysql-\d+)", taken)
+    assert found, taken
+    number, text, writer = found.groups()
+    assert writer in pets.names
+    assert had == [f"{name} has it: {text}" for name in pets.names]
+    # As the pets say without the demo.
+    assert [pets.sql(name, f"SELECT text FROM demo.demo WHERE id = {number}") for name in pets.names] == [text] * 2
 
 
 def test_recovery_finds_nothing_wrong_and_changes_nothing(runs: Runs, site: Site) -> None:
