@@ -201,7 +201,8 @@ class KubeClient:
         if previous:
             sent.query["previous"] = "true"
         answer = self._send(sent)
-        if answer.status in (400, 404):
+        # 204: the API server had nothing to stream, as of a container that is only about to start.
+        if answer.status in (204, 400, 404):
             return None
         if answer.status != 200:
             raise self._error(sent, answer)

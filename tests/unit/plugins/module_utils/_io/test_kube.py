@@ -249,6 +249,9 @@ def test_an_answer_that_is_not_json(cluster: FakeCluster) -> None:
 def test_a_log_that_is_not_there_yet(cluster: FakeCluster) -> None:
     cluster.fail_next(status(400, "container is waiting to start"))
     assert cluster.client().pod_log("mysql-0", "default") is None
+    # A drill ended with "status 204: status 204" when its workload's container was about to start.
+    cluster.fail_next(Answer(204, {}, b""))
+    assert cluster.client().pod_log("mysql-0", "default") is None
     cluster.fail_next(Answer(200, {}, b"line 1\nline 2\n"))
     client = cluster.client()
     assert client.pod_log("mysql-0", "default", previous=True) == "line 1\nline 2\n"
