@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,22 @@ def collections_path() -> Path:
     assert spec is not None
     assert spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0]).parents[2]
+
+
+def copy_role(folder: Path, role: Path, action: str, own: Sequence[str], replaced: Sequence[str]) -> None:
+    """Make a collection with a copy of a role in which ``action`` stands in for modules, by its ``{name}``.
+
+    ``own`` are the collection's, ``replaced`` those of ansible.builtin that the role's tasks call.
+    """
+    collection = folder / "ansible_collections" / "stateful" / "petset"
+    (collection / "plugins" / "action").mkdir(parents=True)
+    for name in (*own, *replaced):
+        (collection / "plugins" / "action" / f"{name}.py").write_text(action.format(name=name))
+    words = re.compile(rf"^( +)ansible\.builtin\.({'|'.join(replaced)}):", re.MULTILINE)
+    for path in role.rglob("*.*"):
+        copy = collection / "roles" / role.name / path.relative_to(role)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(words.sub(r"\1stateful.petset.\2:", path.read_text()))
 
 
 def run_playbook(

@@ -17,7 +17,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.errors impor
 from ansible_collections.stateful.petset.plugins.module_utils._core.exports_desired import parse_desired
 from ansible_collections.stateful.petset.plugins.modules import nfs_export
 
-from tests.unit.roles.plays import run_play
+from tests.unit.roles.plays import copy_role, run_play
 from tools.common import ROOT
 
 pytestmark = [pytest.mark.programs, pytest.mark.slow]
@@ -187,15 +187,7 @@ FAILED = [
 
 def run_cases(folder: Path, names: Iterable[str], *options: str) -> Path:
     """One run of ansible-playbook with a host for each case; what it asked of whom, what it said, how it ended."""
-    collection = folder / "ansible_collections" / "stateful" / "petset"
-    (collection / "plugins" / "action").mkdir(parents=True)
-    for name in ("nfs_export", "nfs_export_info", *REPLACED):
-        (collection / "plugins" / "action" / f"{name}.py").write_text(ACTION.format(name=name))
-    words = re.compile(rf"^( +)ansible\.builtin\.({'|'.join(REPLACED)}):", re.MULTILINE)
-    for path in ROLE.rglob("*.*"):
-        copy = collection / "roles" / "nfs_exports" / path.relative_to(ROLE)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(words.sub(r"\1stateful.petset.\2:", path.read_text()))
+    copy_role(folder, ROLE, ACTION, ("nfs_export", "nfs_export_info"), REPLACED)
     cases, hosts = {}, {}
     for name in names:
         before, given, *_others = CASES[name]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.roles.plays import LOCAL, run_playbook
+from tests.unit.roles.plays import LOCAL, copy_role, run_playbook
 from tools.common import ROOT
 
 pytestmark = pytest.mark.programs
@@ -100,15 +100,7 @@ LOOKS = {case: ["plan", "abandon"] if under_way else ["plan", "begin"] for case,
 
 def run_cases(folder: Path, *options: str) -> Path:
     """One run of ansible-playbook with a host for each case; what was called on whose account."""
-    collection = folder / "ansible_collections" / "stateful" / "petset"
-    (collection / "plugins" / "action").mkdir(parents=True)
-    for name in ("pet_drill", "power", *REPLACED):
-        (collection / "plugins" / "action" / f"{name}.py").write_text(ACTION.format(name=name))
-    words = re.compile(rf"^( +)ansible\.builtin\.({'|'.join(REPLACED)}):", re.MULTILINE)
-    for path in ROLE.rglob("*.*"):
-        copy = collection / "roles" / "recovery_check" / path.relative_to(ROLE)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(words.sub(r"\1stateful.petset.\2:", path.read_text()))
+    copy_role(folder, ROLE, ACTION, ("pet_drill", "power"), REPLACED)
     hook = folder / "power.yml"
     hook.write_text(
         "- stateful.petset.power: {node: '{{ recovery_check_node }}', power: '{{ recovery_check_power }}'}\n"

@@ -588,12 +588,20 @@ def what_stands(cluster: FakeCluster) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture
+def undisturbed() -> dict[str, Any]:
+    """What stands after a first run without trouble."""
+    other = FakeCluster()
+    other.auto_bind = True
+    present(other)
+    return what_stands(other)
+
+
 @pytest.mark.parametrize("answered", [True, False], ids=["between", "unanswered"])
 @pytest.mark.parametrize("writes", range(1, 5))
-def test_the_api_dies_after_any_write_and_is_caught_up_with(cluster: FakeCluster, writes: int, answered: bool) -> None:
-    undisturbed = FakeCluster()
-    undisturbed.auto_bind = True
-    present(undisturbed)
+def test_the_api_dies_after_any_write_and_is_caught_up_with(
+    cluster: FakeCluster, undisturbed: dict[str, Any], writes: int, answered: bool
+) -> None:
     cluster.die_after(writes, answered=answered)
     with pytest.raises(errors.Unreachable, match=r"fake\.invalid:6443: answered before, now \[Errno 111\] Connection"):
         present(cluster)
@@ -601,24 +609,23 @@ def test_the_api_dies_after_any_write_and_is_caught_up_with(cluster: FakeCluster
     result, _client = present(cluster)
     assert result["changed"] is (writes < 4)
     assert all(pet["ready"] for pet in result["pets"])
-    assert what_stands(cluster) == what_stands(undisturbed)
+    assert what_stands(cluster) == undisturbed
     again, client = present(cluster)
     assert (again["changed"], client.writes()) == (False, ())
 
 
 @pytest.mark.parametrize("answered", [True, False], ids=["between", "unanswered"])
 @pytest.mark.parametrize("writes", range(1, 5))
-def test_the_api_dies_after_any_write_and_comes_back_in_time(cluster: FakeCluster, writes: int, answered: bool) -> None:
-    undisturbed = FakeCluster()
-    undisturbed.auto_bind = True
-    present(undisturbed)
+def test_the_api_dies_after_any_write_and_comes_back_in_time(
+    cluster: FakeCluster, undisturbed: dict[str, Any], writes: int, answered: bool
+) -> None:
     cluster.die_after(writes, answered=answered)
     clock = FakeClock()
     clock.during_sleep = lambda: cluster.come_back() if clock.now_s() > 1020 else None
     result, _client = present(cluster, clock=clock)
     assert clock.now_s() > 1020, "else it was never away"
     assert all(pet["ready"] for pet in result["pets"])
-    assert what_stands(cluster) == what_stands(undisturbed)
+    assert what_stands(cluster) == undisturbed
     assert not present(cluster)[0]["changed"]
 
 
