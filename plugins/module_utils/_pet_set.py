@@ -23,6 +23,7 @@ from ._core.errors import AlreadyExists, Conflict, Forbidden
 from ._core.kinds import ObjectRef
 from ._core.manifests import AGENT_ZIP, ANNOTATION_AGENT_HASH, ANNOTATION_NOT_AFTER, PetSetSpec
 from ._core.names import claim_name
+from ._core.nodes_off import parse_nodes_off
 from ._core.options import parse_adopt
 from ._core.pet_probe import judge_probes, redact_probe
 from ._core.pet_set_spec import parse_identity, parse_passwords, parse_spec, with_secrets_of
@@ -105,6 +106,7 @@ def _parse(module: Module) -> _Wish:
             passwords=given,
             needed_keys=needed,
             store_changed_passwords=params["store_changed_passwords"],
+            nodes_off=parse_nodes_off("nodes_off", params["nodes_off"]),
             manage_secret=not params["passwords_secret"],
             manage_tls=not params["tls_secret"],
         ),
@@ -119,7 +121,7 @@ def _run_present(module: Module, client: KubeClient, partial: Partial) -> Mappin
     attempt = 0
     while True:
         attempt += 1
-        observed = observe_pet_set(client, wish.spec)
+        observed = observe_pet_set(client, wish.spec, nodes=wish.options.nodes_off)
         masked = secret_values(observed.objects, wish.spec)
         for value in masked.values():
             mask_secret(module, value)

@@ -322,6 +322,18 @@ options:
         10 seconds and would be replaced anyway. A ready pod is never deleted.
     type: bool
     default: true
+  nodes_off:
+    description:
+      - Names of nodes that are surely off, powered down or fenced. Their pets wait for them otherwise, since nobody but
+        a person can know whether a node that is silent still runs and writes.
+      - Such a node gets the taint C(node.kubernetes.io/out-of-service=nodeshutdown:NoExecute) when it holds a pet, by
+        which Kubernetes lets go of all its pods. The pet starts on another node once the NFS server has freed the old
+        locks. No pod is deleted by force.
+      - A node that is Ready, or that is not there, is refused. Take the taint off once the node is back.
+      - Needs the right to patch nodes.
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment:
   - stateful.petset.kube
   - stateful.petset.wait
@@ -546,6 +558,7 @@ def argument_spec() -> dict[str, Any]:
         force_conflicts={"type": "bool", "default": False},
         recreate={"type": "str", "choices": ["never", "orphan"], "default": "never"},
         heal_stuck_pods={"type": "bool", "default": True},
+        nodes_off={"type": "list", "elements": "str", "default": []},
     )
 
 

@@ -933,24 +933,43 @@ def test_a_claim_that_is_lost_and_its_volume(cases: Cases) -> None:
 
 
 def test_rp_rec_01_a_pet_of_a_dead_node_starts_on_another(cases: Cases) -> None:
-    """Nothing is done until somebody says that the node is off. Then the pet starts elsewhere, waits for the locks of
-    the dead node until their lease is over, and removes none of them.
+    """rp-sts-06 as well: nothing is done until somebody says that the node is off, which is not believed of one that is
+    Ready. Then the pet starts elsewhere, waits for the locks of the dead node until their lease is over, and removes
+    none of them.
     """
     cases.wait_well()
     pet = cases.standby
     uuid, old, node = cases.uuid(pet), cases.pets.uid(pet), cases.world.node_of(pet)
-    taint = "node.kubernetes.io/out-of-service"
+    taint, tainter = "node.kubernetes.io/out-of-service", f"{NAMESPACE}-tainter"
+    early = cases.site.play("site", rc=2, petset_nodes_off=[node])
+    assert f"Node {node}: it is said to be off, and it is Ready" in early.output
+    assert early.writes == []
     cases.lab.cli("power-off", node)
     try:
         assert "power the node on" in cases.wait_told(pet, "node", 90)
         assert cases.pets.uid(pet) == old
-        cases.lab.kubectl("taint", "node", node, f"{taint}=nodeshutdown:NoExecute")
-        cases.pets.wait_there({pet: old}, [pet], 90)
-        cases.pets.kubectl("wait", "pod", pet, "--for=condition=Ready", "--timeout=150s")
+        told = cases.site.play("site", "--check", "--diff", petset_nodes_off=[node])
+        foretold = [action for *_task, actions in told.changes for action in actions]
+        assert set(foretold) == {f"update Node {node} (.spec.taints)"}
+        assert taint in told.output
+        assert taint not in cases.lab.kubectl("get", "node", node, "-o", "json").stdout
+        # A right of its own: the deployer has none on nodes but to look at them.
+        refused = cases.site.play("site", rc=2, petset_nodes_off=[node])
+        assert re.search(rf"Node {node}: .*patch.*nodes", refused.output), refused.output
+        cases.lab.kubectl("create", "clusterrole", tainter, "--verb=patch", "--resource=nodes")
+        account = f"{NAMESPACE}:petset-deployer"
+        cases.lab.kubectl(
+            "create", "clusterrolebinding", tainter, f"--clusterrole={tainter}", f"--serviceaccount={account}"
+        )
+        cases.site.play("site", petset_nodes_off=[node])
+        assert cases.pets.uid(pet) != old
         assert cases.world.node_of(pet) != node
         assert cases.uuid(pet) == uuid
+        again = cases.site.play("site", petset_nodes_off=[node])
+        assert (again.changes, again.writes) == ([], [])
     finally:
         cases.lab.kubectl("taint", "node", node, f"{taint}-", ok=False)
+        cases.lab.kubectl("delete", "clusterrole,clusterrolebinding", tainter, "--ignore-not-found")
         cases.lab.cli("power-on", node)
     cases.pets.wait_node(node, ready=True)
     cases.wait_well()

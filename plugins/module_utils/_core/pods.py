@@ -115,8 +115,9 @@ WAY_OUT: Final[Mapping[Trouble, str]] = {
     Trouble.WRONG_OWNER: "set the folder's owner on the server (role nfs_exports)",
     Trouble.OUT_OF_MEMORY: "raise the memory limit of the set",
     # For those that know the trouble alone; _why_node knows the node, and whether it has the taint.
-    Trouble.NODE: "power the node on; or, only when it is surely off, fence it and set the taint"
-    f" {OUT_OF_SERVICE}=nodeshutdown:NoExecute unless it is there; take the taint off once the node is back",
+    Trouble.NODE: "power the node on; or, only when it is surely off, fence it and name it in petset_nodes_off for a"
+    f" run of the playbook site, which sets the taint {OUT_OF_SERVICE}=nodeshutdown:NoExecute unless it is there; take"
+    " the taint off once the node is back",
     Trouble.ROLLOUT_STUCK: "correct what is named and run the playbook site: it replaces pods of an old revision that"
     " are not ready",
     Trouble.EVICTED: "free the resource on the node that the message names",
@@ -463,7 +464,7 @@ def _why_deleting(pod: Pod, node: NodeState | None) -> WhyNot:
         return WhyNot(
             Trouble.TERMINATING,
             f"{seen}, which runs and has the taint {OUT_OF_SERVICE} all the same, so that it keeps no pod",
-            _untaint(node.name),
+            describe_untaint(node.name),
         )
     return WhyNot(Trouble.TERMINATING, seen)
 
@@ -475,18 +476,20 @@ def _why_node(pod: Pod, node: NodeState, seen: str) -> WhyNot:
             Trouble.NODE,
             f"{seen}; it has the taint {OUT_OF_SERVICE} already, by which {pod.name} is let go and starts on"
             " another node",
-            f"once the node is back, {_untaint(node.name)}",
+            f"once the node is back, {describe_untaint(node.name)}",
         )
     return WhyNot(
         Trouble.NODE,
         seen,
         f"power the node on; or, only when it is surely off (one that still runs would write to the same folder), fence"
-        f" it and run: kubectl taint node {node.name} {OUT_OF_SERVICE}=nodeshutdown:NoExecute; once it is back,"
-        f" {_untaint(node.name)}",
+        f" it and run the playbook site with petset_nodes_off: [{node.name}], which has it let go of its pets (as does:"
+        f" kubectl taint node {node.name} {OUT_OF_SERVICE}=nodeshutdown:NoExecute); once it is back,"
+        f" {describe_untaint(node.name)}",
     )
 
 
-def _untaint(node: str) -> str:
+def describe_untaint(node: str) -> str:
+    """What to do with the taint of a node that is back."""
     return f"take the taint off: kubectl taint node {node} {OUT_OF_SERVICE}-"
 
 

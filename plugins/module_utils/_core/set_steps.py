@@ -17,6 +17,7 @@ from .kinds import ObjectRef
 from .manifests import Manifest
 from .names import LABEL_MANAGED_BY, LABEL_SET, PREFIX
 from .ownership import FieldChange
+from .pods import Pod
 
 Json = Any
 
@@ -81,17 +82,24 @@ class NamespaceState:
 class Observed:
     """What was read. ``objects`` has a key for each object that was asked for; None: it is not there.
 
-    ``claims`` are the claims of the namespace by name, or None when they could not be listed.
+    ``claims``  the claims of the namespace by name, or None when they could not be listed
+    ``nodes``   the nodes that are said to be off by name, None for one that is not there
+    ``pods``    the set's pods; read only when there are such nodes
     """
 
     namespace: NamespaceState
     objects: Mapping[ObjectRef, Json]
     claims: Mapping[str, Json] | None
+    nodes: Mapping[str, Json] = field(default_factory=dict)
+    pods: tuple[Pod, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user allows. ``adopt`` holds "Kind/name" of objects that were not made by the collection."""
+    """What the user allows. ``adopt`` holds "Kind/name" of objects that were not made by the collection.
+
+    ``nodes_off``: names of nodes that are off, as the user says.
+    """
 
     adopt: Collection[str] = ()
     force_conflicts: bool = False
@@ -100,6 +108,7 @@ class Options:
     passwords: Mapping[str, str] = field(default_factory=dict)
     needed_keys: tuple[str, ...] = ()
     store_changed_passwords: bool = False
+    nodes_off: tuple[str, ...] = ()
     manage_secret: bool = True
     manage_tls: bool = True
 

@@ -18,6 +18,7 @@ from .errors import PetsetError, Refused
 from .kinds import Kind, ObjectRef, ref_of
 from .manifests import KNOWN_PETS_KEY, PetSetSpec, render_namespace, render_objects
 from .names import claim_name, pet_name
+from .nodes_off import plan_nodes_off
 from .objects_plan import plan_object, refuse_foreign, refuse_namespace
 from .ownership import compare_fields
 from .pods import Pod
@@ -63,7 +64,10 @@ def plan_pet_set(spec: PetSetSpec, observed: Observed, options: Options) -> Plan
     refusals = refuse_namespace(spec.namespace, observed.namespace, may_be_made=spec.create_namespace)
     warnings: list[str] = []
     notes: list[str] = []
-    steps: list[Step] = []
+    # First of all, since it needs a right of its own: without it nothing is touched.
+    node_steps, doubts = plan_nodes_off(observed.nodes, observed.pods)
+    steps = list(node_steps)
+    refusals += doubts
     if spec.create_namespace and observed.namespace.exists is False:
         manifest = render_namespace(spec)
         steps.append(Step(Action.CREATE, ref_of(manifest), manifest))

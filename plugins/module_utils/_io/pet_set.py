@@ -45,18 +45,25 @@ HEAL_AFTER_S = 10.0
 Secrets = Mapping[str, str]
 
 
-def observe_pet_set(client: KubeClient, spec: PetSetSpec, refs: Sequence[ObjectRef] = ()) -> Observed:
-    """One request per object (by default what the set is made of), one for the claims.
+def observe_pet_set(
+    client: KubeClient, spec: PetSetSpec, refs: Sequence[ObjectRef] = (), nodes: Sequence[str] = ()
+) -> Observed:
+    """One request per object (by default what the set is made of) and per node, one for the claims.
 
-    Forbidden: an object of the set itself may not be read.
+    Forbidden: an object of the set itself, or a node that was named, may not be read.
     """
     refs = refs or wanted_refs(spec)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         namespace = pool.submit(observe_namespace, client, spec.namespace)
         claims = pool.submit(list_claims, client, spec)
         found = list(pool.map(lambda ref: client.get(ref.kind, ref.name, ref.namespace), refs))
+        named = list(pool.map(lambda name: client.get(kinds.NODE, name), nodes))
         return Observed(
-            namespace=namespace.result(), objects=dict(zip(refs, found, strict=True)), claims=claims.result()
+            namespace=namespace.result(),
+            objects=dict(zip(refs, found, strict=True)),
+            claims=claims.result(),
+            nodes=dict(zip(nodes, named, strict=True)),
+            pods=observe_pods(client, spec) if nodes else (),
         )
 
 
@@ -108,6 +115,9 @@ def apply_step(client: KubeClient, step: Step, generate: Callable[[Step], tuple[
         _wait_gone(client, step.ref)
     elif step.ref.kind is kinds.SECRET:
         _apply_secret(client, step, generate)
+    elif step.ref.kind is kinds.NODE:
+        # Its taints are one field of many owners, so none may be lost that was set since they were read.
+        client.patch(step.ref, {"metadata": {"resourceVersion": step.resource_version}, **step.manifest})
     else:
         _apply_object(client, step.manifest, force=step.force)
 

@@ -19,6 +19,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core import kinds
 from ansible_collections.stateful.petset.plugins.module_utils._core.errors import (
     ApiError,
     FieldConflict,
+    Forbidden,
     InvalidInput,
     NamespaceTerminating,
     PetsetError,
@@ -129,6 +130,76 @@ def test_the_number_of_requests_does_not_grow_with_the_pets() -> None:
         assert not world.run(replicas=pets)["changed"]
         counts.append(len(world.client.requests))
     assert counts[0] == counts[1]
+
+
+NODE_TAINT = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
+
+
+def add_node(world: World, name: str, ready: str) -> None:
+    conditions = [{"type": "Ready", "status": ready}]
+    world.cluster.add(
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"conditions": conditions}}
+    )
+
+
+def taints_of(world: World, name: str) -> Any:
+    live = world.cluster.live(kinds.NODE, name)
+    assert live is not None
+    return (live.get("spec") or {}).get("taints")
+
+
+def test_rp_sts_06_a_node_that_is_said_to_be_off_is_tainted_once(world: World) -> None:
+    world.run()
+    add_node(world, "node-0", "Unknown")
+    add_node(world, "node-9", "Unknown")
+    off = {"nodes_off": ["node-0", "node-9"]}
+    check = world.run(check=True, diff=True, **off)
+    assert check["actions"] == ["update Node node-0 (.spec.taints)"]
+    assert check["diff"]["after"] == {"Node node-0": {"spec": {"taints": [NODE_TAINT]}}}
+    assert check["diff"]["before"] == {"Node node-0": {"spec": {"taints": []}}}
+    assert world.writes() == []
+    done = world.run(diff=True, **off)
+    assert (done["actions"], done["diff"]) == (check["actions"], check["diff"])
+    assert not done["restarts_pets"]
+    assert (taints_of(world, "node-0"), taints_of(world, "node-9")) == ([NODE_TAINT], None)
+    again = world.run(**off)
+    assert not again["changed"]
+    assert world.writes() == []
+
+
+def test_rp_sts_06_a_node_that_is_ready_is_refused_before_anything_is_touched(world: World) -> None:
+    add_node(world, "node-0", "True")
+    with pytest.raises(Refused, match=r"2 things stand in the way: .*Node node-0.*Ready.*Node node-7.*no such node"):
+        world.run(nodes_off=["node-0", "node-7"])
+    assert world.writes() == []
+
+
+def test_a_taint_that_was_set_since_the_node_was_read_stays(world: World) -> None:
+    world.run()
+    add_node(world, "node-0", "Unknown")
+    other = {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}
+    patch = KubeClient.patch
+
+    def late(client: KubeClient, *words: Any, **options: Any) -> Any:
+        if taints_of(world, "node-0") is None:
+            world.cluster.edit(kinds.NODE, "node-0", None, {"spec": {"taints": [other]}})
+        return patch(client, *words, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(KubeClient, "patch", late)
+        world.run(nodes_off=["node-0"])
+    assert taints_of(world, "node-0") == [other, NODE_TAINT]
+
+
+@pytest.mark.parametrize("verb", ["get", "patch"])
+def test_without_the_right_to_taint_nodes_nothing_is_touched(world: World, verb: str) -> None:
+    world.run()
+    add_node(world, "node-0", "Unknown")
+    world.cluster.deny(verb, kinds.NODE)
+    before = copy.deepcopy(world.cluster.all(kinds.STATEFUL_SET))
+    with pytest.raises(Forbidden, match=f"{verb}.*nodes"):
+        world.run(nodes_off=["node-0"], image="mysql:9.7")
+    assert world.cluster.all(kinds.STATEFUL_SET) == before
 
 
 def test_passwords_stay_the_same_from_run_to_run(world: World) -> None:

@@ -269,7 +269,8 @@ def test_rp_sts_06_a_pet_on_a_dead_node_is_waited_for_by_name_with_the_way_out(s
     assert ("waiting for node n2, pet mysql-1 not replaced" in why.seen) is ("deleting" in state)
     # The taint only of a node that is off, and it comes off again: nothing else may be placed there.
     assert "power the node on; or, only when it is surely off" in why.way_out
-    assert f"kubectl taint node n2 {TAINT}=nodeshutdown:NoExecute; once it is back" in why.way_out
+    assert "run the playbook site with petset_nodes_off: [n2]" in why.way_out
+    assert f"kubectl taint node n2 {TAINT}=nodeshutdown:NoExecute); once it is back" in why.way_out
     assert why.way_out.endswith(f"take the taint off: kubectl taint node n2 {TAINT}-")
 
 

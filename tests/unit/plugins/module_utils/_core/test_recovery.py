@@ -142,6 +142,7 @@ def test_each_trouble_has_its_own_name_and_evidence(trouble: str) -> None:
 def test_rp_sts_06_the_way_out_of_a_node_that_is_off_fits_one_that_has_the_taint() -> None:
     (found,) = not_right(look(ready=False, trouble="node", reason="node n2 is not Ready"))
     assert "only when it is surely off" in found.way_out
+    assert "name it in petset_nodes_off" in found.way_out
     assert "out-of-service=nodeshutdown:NoExecute unless it is there; take the taint off" in found.way_out
 
 
