@@ -741,6 +741,23 @@ def test_all_exports_that_are_withdrawn(cases: Cases) -> None:
     assert [identity_of(cases, pet) for pet in cases.pets.names] == before
 
 
+def test_locks_that_nobody_holds_any_more_keep_no_pet_down(cases: Cases) -> None:
+    """mysqld ends while its node may not ask the server: the server keeps its locks, as the node stays its client."""
+    cases.wait_well()
+    pet = cases.standby
+    before, old, node = identity_of(cases, pet), cases.pets.uid(pet), cases.world.node_of(pet)
+    drop_in = drop_in_of(NAMESPACE)
+    with drop_in_changed(cases, f"mv {drop_in} {drop_in}.off", [pet]):
+        mysqld = cases.world.mysqld_pid(pet, old, node)
+        assert cases.lab.ssh(node, f"kill -9 {mysqld}").rc == 0
+        assert "export the path again" in cases.wait_told(pet, "stale_handle", 60)
+    cases.pets.wait_there({pet: old}, [pet], 60)
+    assert cases.world.node_of(pet) == node
+    cases.pets.kubectl("wait", "pod", pet, "--for=condition=Ready", "--timeout=60s")
+    cases.wait_well()
+    assert identity_of(cases, pet) == before
+
+
 def test_an_export_that_is_read_only(cases: Cases) -> None:
     """From under a running pet, whose mount still says rw; whether its mysqld lives on or has ended over it."""
     cases.wait_well()

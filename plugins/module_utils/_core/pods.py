@@ -107,7 +107,8 @@ WAY_OUT: Final[Mapping[Trouble, str]] = {
     Trouble.PREPARE: "the pet's own check refused to start; do what its last words say",
     Trouble.FOLDER_EMPTIED: "mount the export that holds its data, or bring it back; nothing is initialised over it",
     Trouble.FOLDER_OF_OTHER: "find out whose folder is mounted, and correct the volume's path; the data is not touched",
-    Trouble.FOLDER_LOCKED: "wait until the server frees a dead node's locks (its lease); else stop who uses the folder",
+    Trouble.FOLDER_LOCKED: "wait until the server frees a dead node's locks (its lease); else stop who uses the folder"
+    " (docs/boot.md, Locks)",
     Trouble.READ_ONLY: "export it read-write (role nfs_exports), or correct the mount options; then delete the pod",
     Trouble.DISK_FULL: "free or add space on the server; MySQL goes on by itself",
     Trouble.STALE_HANDLE: "export the path again (role nfs_exports) and see that its folder is the old one; then delete"

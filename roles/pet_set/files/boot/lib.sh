@@ -250,6 +250,14 @@ check_free_mib() {
     [ "$free_mib" -ge "$1" ] || refuse no-space "$volume has $free_mib MiB free, a first start needs $1 MiB"
 }
 
+# free_lost_lock FILE: give a lock back that a process of this node took and nobody holds any more. One that ended while its
+# export was away could not close its files, and the server keeps their locks for as long as the node is its client. It
+# knows an open file by node and user: who opens it again and closes it, closes the lost one. What another process has
+# open, on this node or on another, is not closed by that.
+free_lost_lock() {
+    { true 3<"$1"; } 2>/dev/null || :
+}
+
 # take_lock: hold the volume's lock for the life of this process; mysqld inherits it by exec. On NFS the kernel turns
 # it into a lock at the server, so it holds between nodes; it falls when the process ends, or the dead node's lease.
 # An image without flock(1) has InnoDB's own lock on its files as the only, and last, guard.
@@ -258,14 +266,16 @@ take_lock() {
         say "this image has no flock; InnoDB's own locks guard the data folder"
         return 0
     fi
-    exec 9>>"$volume/.petset-lock"
     limit_s=${PETSET_LOCK_WAIT_S:-150}
     waited_s=0
     while :; do
+        free_lost_lock "$volume/.petset-lock"
+        exec 9>>"$volume/.petset-lock"
         lock_status=0
         said=$(flock -n 9 2>&1) || lock_status=$?
         [ "$lock_status" -ne 0 ] || break
         [ "$lock_status" -eq 1 ] || refuse no-locks "cannot lock $volume/.petset-lock: ${said##*: }"
+        exec 9>&-
         holder=$(sed 1q "$volume/.petset-lock" 2>/dev/null) || holder=
         if [ "$waited_s" -ge "$limit_s" ]; then
             refuse locked "$volume is in use by ${holder:-another start of this pet} (waited $waited_s s)"
