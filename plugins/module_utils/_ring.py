@@ -33,7 +33,7 @@ from ._core.ring_trouble import Found, RingTrouble
 from ._io.clock import Deadline
 from ._io.compare import compare_pets
 from ._io.kube import KubeClient
-from ._io.mysql import HAS_PYMYSQL, PYMYSQL_IMPORT_ERROR, Connector, PetGone, Pets, port_forward_connector
+from ._io.mysql import HAS_PYMYSQL, PYMYSQL_IMPORT_ERROR, ChannelRuns, Connector, PetGone, Pets, port_forward_connector
 from ._io.pet_set import secret_values
 from ._io.wait import Judgement, wait_until
 from ._module import Module, mask_secret, progress_of
@@ -326,7 +326,7 @@ def _apply(work: _Work, look: _Look, partial: Partial) -> _Look:
         try:
             for batch in batches_of(look.plan.steps):
                 _run_batch(work, batch, partial)
-        except (AlreadyExists, Conflict):
+        except (AlreadyExists, Conflict, ChannelRuns):
             if attempt >= _ATTEMPTS:
                 raise
             look = work.look_without_doubt()

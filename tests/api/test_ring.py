@@ -31,7 +31,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.ring_plan im
     hash_password,
     plan_ring,
 )
-from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import Pets, SqlError
+from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import ChannelRuns, Pets, SqlError
 
 from tests.api.mysqlds import ADMIN_PASSWORD, REPLICATION_PASSWORD, Mysqld, Rig, running_rig
 from tests.hidden import find_hidden
@@ -399,6 +399,17 @@ def test_rp_rep_13_ten_looks_under_load_are_clean(rig: Rig) -> None:
         ended.set()
         thread.join()
     story.settle(zero, one)
+    story.pets.close()
+
+
+def test_a_change_of_a_channel_that_runs_is_told_apart(rig: Rig) -> None:
+    rig.add(0)
+    rig.add(1)
+    story = Story(rig)
+    story.run()
+    change = change_statement({"SOURCE_RETRY_COUNT": 3})
+    with pytest.raises(ChannelRuns, match="error 3081"):
+        story.pets.run(RingStep(Kind.SQL, "mysql-1", change), "", story.lines.append)
     story.pets.close()
 
 

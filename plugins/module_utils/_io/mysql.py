@@ -53,6 +53,7 @@ APPLY_SLICE_S = 5
 CLONE_LOOK_S = 1.0
 _RESTART_FAILED = 3707
 _SYNTAX = 1064
+_MUST_STOP = 3081
 _NO_TABLE = 1146
 _NO_DATABASE = 1049
 _LOST = (2006, 2013, 1053)
@@ -101,6 +102,12 @@ class SqlError(PetsetError):
     code = "sql_error"
 
 
+class ChannelRuns(SqlError):
+    """The channel was started since it was looked at, by the pet's agent for example."""
+
+    code = "channel_runs"
+
+
 class PetGone(SqlError):
     """The connection was lost under a statement: whether it was carried out, the next look will tell."""
 
@@ -114,7 +121,7 @@ class Session(Protocol):
         """Rows by column name in lower case. PetDown: the connection is lost."""
 
     def run(self, text: str, secret: str = "") -> None:
-        """A statement, with the secret in place of its placeholder. SqlError, PetDown."""
+        """A statement, with the secret in place of its placeholder. SqlError (ChannelRuns is one), PetDown."""
 
     def close(self) -> None:
         """Never fails."""
@@ -167,7 +174,7 @@ class MysqlSession:
         if isinstance(problem, OSError) or number in _LOST or isinstance(problem, pymysql.err.InterfaceError):
             return PetDown(Down("lost", f"the connection was lost ({said or type(problem).__name__})"))
         shown = text.replace(PLACEHOLDER, "<hidden>")
-        return SqlError(
+        return (ChannelRuns if number == _MUST_STOP else SqlError)(
             f"pet {self.pet}",
             f"error {number}: {said}",
             value=shown if len(shown) < 300 else shown[:300] + "…",

@@ -10,7 +10,7 @@ from typing import Any
 from ansible_collections.stateful.petset.plugins.module_utils._core.gtid import GtidSet
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring import Down, RingPet
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring_plan import PLACEHOLDER, hash_password
-from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import PetDown, SqlError
+from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import ChannelRuns, PetDown, SqlError
 
 Rows = list[dict[str, Any]]
 
@@ -161,6 +161,8 @@ class FakeSqlSession:
         pet = self.pet
         pet.ran.append(text)
         if text.startswith("CHANGE"):
+            if pet.runs:
+                raise ChannelRuns("pet", "error 3081: running replication threads", details={"mysql_error": 3081})
             pet.config = pet.config or {}
             for name, value in re.findall(r"(SOURCE_\w+) = ('[^']*'|[^\s,]+)", text):
                 if name == "SOURCE_PASSWORD":

@@ -15,7 +15,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._core.gtid import 
 from ansible_collections.stateful.petset.plugins.module_utils._core.kinds import ObjectRef
 from ansible_collections.stateful.petset.plugins.module_utils._core.redact import Redactor
 from ansible_collections.stateful.petset.plugins.module_utils._core.ring import Down
-from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import PetDown
+from ansible_collections.stateful.petset.plugins.module_utils._io.mysql import ChannelRuns, PetDown
 from ansible_collections.stateful.petset.plugins.module_utils._ring import run_mysql_ring, run_mysql_ring_info
 from ansible_collections.stateful.petset.plugins.modules import mysql_ring, mysql_ring_info
 from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock, FakeCluster
@@ -218,6 +218,35 @@ def test_a_third_pet_is_cloned_and_followed_up_in_one_run() -> None:
     assert all(line.startswith("mysql-2") for line in actions)
     assert done["judgement"]["word"] == "healthy"
     assert done["pets"][2]["role"] == "replica"
+    assert world.run()["changed"] is False
+
+
+@pytest.mark.parametrize("times", [1, 4, 5])
+def test_a_channel_that_its_agent_starts_before_it_is_changed_is_looked_at_again(times: int) -> None:
+    """After a CLONE the agent starts the donor's channel, which came with the data: the run ended with error 3081."""
+    world = World()
+    world.run()
+    pet = world.mysqlds.pets["mysql-1"]
+    assert pet.config is not None
+    pet.config["connection_retry_count"] = "3"
+    pet.runs = False
+    started: list[str] = []
+
+    def start(name: str, text: str) -> None:
+        if name == "mysql-1" and text.startswith("CHANGE") and len(started) < times:
+            started.append(text)
+            pet.runs = True
+
+    world.mysqlds.before = start
+    if times == 5:
+        with pytest.raises(ChannelRuns):
+            world.run()
+        return
+    done = world.run()
+    assert done["judgement"]["word"] == "healthy"
+    assert len(started) == times
+    assert done["actions"][-2].startswith("mysql-1: CHANGE REPLICATION SOURCE TO SOURCE_RETRY_COUNT = ")
+    assert done["actions"][-1] == "mysql-1: START REPLICA FOR CHANNEL 'ring'"
     assert world.run()["changed"] is False
 
 
