@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The life of one set under the site playbook: its first run killed at every task, pets that restart or lag while it
-runs, a third and a fourth pet under clients, a run that is killed during CLONE, writes to both masters.
+runs, a third and a fourth pet under clients, a replica that is written to, a run that is killed during CLONE, writes to
+both masters.
 
 The tests are one story, in this order, on one set.
 """
@@ -244,6 +245,29 @@ def test_a_third_pet_is_seeded_by_clone_while_clients_write(site: Site, grown: o
     assert traffic(site, 3, "readers", servers=3)["servers"] == sorted(servers)
     assert pets.sql("mysql-2", "SELECT @@super_read_only") == "1"
     settled(site, petset_replicas=3, mysql_replication_clone_threshold=0)
+
+
+def test_an_errant_transaction_of_a_replica_is_told_by_its_name(site: Site, grown: object, pets: Pets) -> None:
+    """No other pet fetches from a replica, so what somebody writes there stays there."""
+    options = {"petset_replicas": 3, "mysql_replication_clone_threshold": 0}
+    opened = "SET GLOBAL super_read_only = 0; {}; SET GLOBAL super_read_only = 1"
+    pets.sql("mysql-2", opened.format("CREATE DATABASE errant"))
+    everybody = pets.sql(writer(pets), "SELECT @@global.gtid_executed")
+    errant = pets.sql("mysql-2", f'SELECT GTID_SUBTRACT(@@global.gtid_executed, "{everybody}")')
+    assert errant == f"{pets.sql('mysql-2', 'SELECT @@server_uuid')}:1"
+    try:
+        play = site.play("recovery", recovery_check_must_be_healthy=False, recovery_check_second_look=0, **options)
+        assert '"    errant_transactions: keep its volume aside' in play.output
+        assert f"pet mysql-2: holds transactions that no master has: {errant}" in play.output
+        refused = site.play("site", rc=2, **options)
+        assert (refused.changes, refused.writes) == ([], [])
+        assert f"pet mysql-2: holds transactions that no master has: {errant}" in refused.output
+    finally:
+        # As somebody who decides that it does not count: the pet without it, all others with an empty one in its place.
+        pets.sql("mysql-2", "SET sql_log_bin = 0; " + opened.format("DROP DATABASE errant"))
+        pets.sql(writer(pets), f'SET GTID_NEXT = "{errant}"; BEGIN; COMMIT; SET GTID_NEXT = AUTOMATIC')
+    site.play("site", **options)
+    settled(site, **options)
 
 
 def test_a_run_that_is_killed_during_clone_is_caught_up_with(site: Site, grown: object, pets: Pets) -> None:
