@@ -28,6 +28,17 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Intent:
+    """What a client is about to try, written before its statement is sent: a client that dies has said so."""
+
+    type: ClassVar[str] = "intent"
+    process: int
+    f: str
+    value: tuple[int, ...]
+    invoked_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One transaction of one client.
 
@@ -161,7 +172,7 @@ class History:
         return (one for one in self.operations if one.outcome is Outcome.OK)
 
 
-Record = Operation | Event | Sample | FinalRead | Meta
+Record = Intent | Operation | Event | Sample | FinalRead | Meta
 
 
 def render_line(record: Record) -> str:
@@ -174,6 +185,8 @@ def parse_line(text: str) -> Record:
     try:
         data: dict[str, Any] = json.loads(text)
         kind = data.pop("type")
+        if kind == "intent":
+            return Intent(**{**data, "value": tuple(data["value"])})
         if kind == "operation":
             return Operation(**{**data, "value": tuple(data["value"]), "outcome": Outcome(data["outcome"])})
         if kind == "event":
@@ -194,18 +207,46 @@ def parse_line(text: str) -> Record:
 
 
 def assemble(records: Iterable[Record]) -> History:
-    """A history of records in any order. ValueError: no meta, or more than one."""
+    """A history of records in any order. ValueError: no meta, or more than one.
+
+    An intent of which nothing more is known is an operation of unknown fate, the last that its client has tried.
+    """
     found = list(records)
     metas = [one for one in found if isinstance(one, Meta)]
     if len(metas) != 1:
         raise ValueError(f"a history has one meta record, not {len(metas)}")
     return History(
         metas[0],
-        tuple(sorted((r for r in found if isinstance(r, Operation)), key=lambda r: (r.completed_ns, r.process))),
+        tuple(sorted(_operations(found), key=lambda r: (r.completed_ns, r.process))),
         tuple(sorted((r for r in found if isinstance(r, Event)), key=lambda r: r.at_ns)),
         tuple(sorted((r for r in found if isinstance(r, Sample)), key=lambda r: r.asked_ns)),
         tuple(sorted((r for r in found if isinstance(r, FinalRead)), key=lambda r: r.pet)),
     )
+
+
+def _operations(records: Iterable[Record]) -> list[Operation]:
+    found: list[Operation] = []
+    intents: dict[tuple[int, str, tuple[int, ...]], Intent] = {}
+    for one in records:
+        if isinstance(one, Operation):
+            found.append(one)
+        elif isinstance(one, Intent):
+            intents[one.process, one.f, one.value] = one
+    for done in found:
+        intents.pop((done.process, done.f, done.value), None)
+    end_ns = max((one.completed_ns for one in found), default=0)
+    return found + [
+        Operation(
+            one.process,
+            one.f,
+            one.value,
+            one.invoked_ns,
+            max(end_ns, one.invoked_ns),
+            Outcome.INFO,
+            "its client ended before it knew",
+        )
+        for one in intents.values()
+    ]
 
 
 def read_records(path: Path) -> Iterator[Record]:

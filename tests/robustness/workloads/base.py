@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import pymysql
 
-from tests.robustness.history import Operation, Outcome
+from tests.robustness.history import Intent, Operation, Outcome
 from tests.robustness.recorder import classify, error_number
 
 # What a client library raises when the other side is gone, slow, or refuses.
@@ -79,14 +79,14 @@ class Workload(Protocol):
 
 
 class Client:
-    """Runs one workload's operations one after the other and records each."""
+    """Runs one workload's operations one after the other and records each, before it and after it."""
 
     def __init__(
         self,
         process: int,
         workload: Workload,
         target: Target,
-        record: Callable[[Operation], None],
+        record: Callable[[Intent | Operation], None],
         *,
         connector: Callable[[Target], Any] = connect,
         now_ns: Callable[[], int] = time.monotonic_ns,
@@ -110,6 +110,7 @@ class Client:
         """One operation, with a connection made before it if there is none."""
         value = self.workload.next_value()
         invoked_ns = self.now_ns()
+        self.record(Intent(self.process, self.workload.f, value, invoked_ns))
         was_sent = False
         outcome, error = Outcome.OK, ""
         try:

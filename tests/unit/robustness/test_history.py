@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.robustness.checkers.judge import judge
-from tests.robustness.history import History, assemble, load, parse_line, render_line, to_ranges
+from tests.robustness.history import History, Intent, Outcome, assemble, load, parse_line, render_line, to_ranges
 from tests.unit.robustness.histories import good
 
 STORED = Path(__file__).parents[2] / "robustness" / "testdata"
@@ -38,6 +38,21 @@ def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path: Path) -> None:
     with (tmp_path / "a.jsonl").open("a") as file:
         file.write('{"type":"operation","proc')
     assert load(tmp_path).operations == good().operations
+
+
+def test_what_a_client_was_about_to_try_when_it_died_is_of_unknown_fate(tmp_path: Path) -> None:
+    """Its row may be there: without the intent it was a row that nobody had sent."""
+    history = good()
+    store(history, tmp_path)
+    last = history.operations[-1]
+    known = Intent(last.process, last.f, last.value, last.invoked_ns)
+    died = Intent(9, "append", (900, 1), last.invoked_ns)
+    with (tmp_path / "a.jsonl").open("a") as file:
+        file.writelines(render_line(one) for one in (known, died))
+    (found,) = set(load(tmp_path).operations) - set(history.operations)
+    assert (found.process, found.f, found.value, found.outcome) == (9, "append", (900, 1), Outcome.INFO)
+    assert found.completed_ns >= last.completed_ns
+    assert len(load(tmp_path).operations) == len(history.operations) + 1
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"type":"else"}', '{"type":"event"}', '{"type":"meta","format":9}', "{"])

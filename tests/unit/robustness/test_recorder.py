@@ -9,7 +9,7 @@ from typing import Any
 import pymysql
 import pytest
 
-from tests.robustness.history import Operation, Outcome
+from tests.robustness.history import Intent, Operation, Outcome
 from tests.robustness.recorder import NOT_CONNECTED, SURELY_NOT_DONE, classify, error_number
 from tests.robustness.workloads.append import Append
 from tests.robustness.workloads.base import Client, Target
@@ -90,13 +90,19 @@ class Connection:
 
 
 def client(connector: Callable[[Target], Any], job: Any = None) -> tuple[Client, list[Operation]]:
+    """A client, and what it has recorded of operations that came to an end."""
     seen: list[Operation] = []
     ticks = iter(range(0, 10_000, 10))
+
+    def record(one: Intent | Operation) -> None:
+        if isinstance(one, Operation):
+            seen.append(one)
+
     made = Client(
         3,
         job or Append(100),
         TARGET,
-        seen.append,
+        record,
         connector=connector,
         now_ns=lambda: next(ticks),
         sleep=lambda _: None,
@@ -114,6 +120,17 @@ def test_an_acknowledged_row_is_recorded_with_its_server_and_times() -> None:
         Operation(3, "append", (100, 2), 20, 30, Outcome.OK, "", A),
     ]
     assert [arguments for _, arguments in connection.sent] == [(100, 1), (100, 2)]
+
+
+def test_what_is_to_be_tried_is_recorded_before_it_is_sent() -> None:
+    connection = Connection()
+    recorded: list[tuple[Intent | Operation, int]] = []
+    one, _seen = client(lambda _: connection)
+    one.record = lambda record: recorded.append((record, len(connection.sent)))
+    one.step()
+    (intent, sent), (done, _sent) = recorded
+    assert (intent, sent) == (Intent(3, "append", (100, 1), 0), 0)
+    assert isinstance(done, Operation)
 
 
 def test_after_an_error_the_connection_is_new_and_the_row_is_not_sent_again() -> None:
