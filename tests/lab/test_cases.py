@@ -239,6 +239,25 @@ def test_rp_rec_08_the_writer_is_killed_before_there_is_any_data(cases: Cases) -
     assert (cases.writer, cases.pets.uid(old)) == (new, pod)
 
 
+def test_rp_rec_08_the_writer_is_killed_right_after_a_switch(cases: Cases) -> None:
+    """The pet that has just opened is killed as well: one of the two serves, with what was acknowledged in between."""
+    cases.wait_well()
+    first, second = cases.writer, cases.standby
+    uuid = cases.uuid(second)
+    cases.ask("CREATE TABLE IF NOT EXISTS switched (n INT PRIMARY KEY)")
+    asked = "SELECT @@server_uuid, @@read_only"
+    with cases.staged(MysqldKill(), first):
+        wait_for("the other pet takes writes", lambda: cases.ask(asked) == [[uuid, 0]], 20)
+        assert cases.ask("REPLACE INTO switched VALUES (1)") == []
+        with cases.staged(MysqldKill(), second):
+            wait_for("a pet takes writes", lambda: cases.ask(asked, 1)[0][1:] == [0], 60)
+            assert cases.ask("REPLACE INTO switched VALUES (2)") == []
+    cases.wait_well()
+    for pet in cases.pets.names:
+        assert cases.pets.sql(pet, f"SELECT n FROM {APP}.switched ORDER BY n").split() == ["1", "2"]
+    cases.ask("DROP TABLE switched")
+
+
 def test_rp_rep_11_each_password_arrives_whole(cases: Cases) -> None:
     """root within the pets, admin by the collection, replication between the pets, the application through HAProxy."""
     assert [cases.pets.sql(pet, "SELECT CURRENT_USER()") for pet in cases.pets.names] == ["root@localhost"] * 2

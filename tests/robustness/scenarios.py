@@ -19,6 +19,7 @@ FAULTS: dict[str, type[Fault]] = {
         kill.BothPodsDelete,
         kill.MysqldKill,
         kill.MysqldKillOther,
+        kill.MysqldKillBehind,
         kill.BothKill,
         kill.ContainerKill,
         kill.MysqldStop,

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from tests.robustness.nemesis.base import Fault, Pick
+from tests.robustness.workloads.append import TABLE
+from tests.robustness.world import DATABASE
 
 if TYPE_CHECKING:
     from tests.robustness.world import World
@@ -117,6 +121,34 @@ class MysqldKillOther(MysqldKill):
 
     name = "mysqld-kill-other"
     aim = "other"
+
+
+class MysqldKillBehind(MysqldKill):
+    """The writer's, while the other pet has received what clients write and applied none of it for a while: a row lock
+    of somebody's session there holds its applier up. It must not be open before it has caught up.
+    """
+
+    name = "mysqld-kill-behind"
+    lag_s = 8.0
+    lag_after_s = 8.0
+
+    def inject(self, world: World, pick: Pick) -> None:
+        """The lock first; the kill once there is something to catch up with."""
+        other = next(pet for pet in world.place.pets if pet not in pick.pets)
+        lock = f"BEGIN; SELECT COUNT(*) FROM {DATABASE}.{TABLE} FOR SHARE; DO SLEEP({self.lag_s + self.lag_after_s})"
+        threading.Thread(target=world.sql, args=(other, lock), kwargs={"ok": False}, daemon=True).start()
+        time.sleep(self.lag_s)
+        written = world.sql(pick.pet, "SELECT REPLACE(@@global.gtid_executed, '\\n', '')").strip()
+        self.behind = world.sql(other, f"SELECT GTID_SUBTRACT('{written}', @@global.gtid_executed)").strip()
+        super().inject(world, pick)
+
+    def is_effective(self, world: World, pick: Pick) -> bool:
+        """The process is gone, and the other pet was behind."""
+        return bool(self.behind) and super().is_effective(world, pick)
+
+    def describe(self, pick: Pick) -> str:
+        """With what the other had not applied."""
+        return f"{super().describe(pick)}, the other behind"
 
 
 class BothKill(MysqldKill):
