@@ -11,7 +11,7 @@ from typing import Any, Final
 from . import kinds
 from .errors import PetsetError, Refused
 from .kinds import ObjectRef
-from .manifests import PetSetSpec, render_secret
+from .manifests import Manifest, PetSetSpec, render_secret
 from .ownership import MISSING, FieldChange, compare_fields, project
 from .pet_set_spec import APP_KEYS
 from .set_steps import HIDDEN, Action, Observed, Options, Step, uid_of
@@ -42,6 +42,11 @@ def plan_secrets(spec: PetSetSpec, observed: Observed, options: Options) -> tupl
     elif set(TLS_KEYS) - set(live.get("data") or {}):
         # Half a certificate is of no use, and pets may be running with the other half.
         refusals += _missing_keys(ref, live, TLS_KEYS, "tls_secret")
+    else:
+        manifest = render_secret(spec, ref.name, {}, {})
+        manifest["data"] = live["data"]
+        step = _plan_update(ref, live, manifest)
+        steps += [step] if step else []
     return steps, refusals
 
 
@@ -108,13 +113,19 @@ def _plan_passwords(
     manifest = render_secret(spec, ref.name, {}, {})
     # A key that we stored once and leave out now would be taken away by server-side apply.
     manifest["data"] = {**have, **given}
+    changed = sorted({*differing, *generate, *(set(given) - set(have))})
+    return _plan_update(ref, live, manifest, changed, generate), []
+
+
+def _plan_update(
+    ref: ObjectRef, live: Json, manifest: Manifest, changed: Collection[str] = (), generate: tuple[str, ...] = ()
+) -> Step | None:
+    """Labels, and the keys that have changed; None when there is nothing to do."""
+    have = live.get("data") or {}
     changes = tuple(compare_fields({"metadata": manifest["metadata"]}, live))
-    changes += tuple(
-        FieldChange(f".data[{key}]", HIDDEN if key in have else MISSING, HIDDEN)
-        for key in sorted({*differing, *generate, *(set(given) - set(have))})
-    )
+    changes += tuple(FieldChange(f".data[{key}]", HIDDEN if key in have else MISSING, HIDDEN) for key in changed)
     if not changes:
-        return None, []
+        return None
     before = {"metadata": project(live["metadata"], manifest["metadata"]), "data": dict.fromkeys(sorted(have), HIDDEN)}
     version = str(live["metadata"].get("resourceVersion", ""))
-    return Step(Action.UPDATE, ref, manifest, changes, before, uid_of(live), version, generate=generate), []
+    return Step(Action.UPDATE, ref, manifest, changes, before, uid_of(live), version, generate=generate)

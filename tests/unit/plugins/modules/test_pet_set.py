@@ -132,6 +132,19 @@ def test_the_number_of_requests_does_not_grow_with_the_pets() -> None:
     assert counts[0] == counts[1]
 
 
+def test_a_label_that_is_added_later_reaches_every_object(world: World) -> None:
+    """It reached all but the Secret of the certificate, which had been there."""
+    world.run()
+    done = world.run(labels={"team": "shop"})
+    touched = {action.split(" (")[0].removeprefix("update ") for action in done["actions"]}
+    made = {action.removeprefix("create ") for action in World().run()["actions"] if action.startswith("create ")}
+    assert touched == made
+    assert {"Secret default/mysql-tls", "Secret default/mysql-secret"} < touched
+    before = world.secret("mysql-tls")
+    assert not world.run(labels={"team": "shop"})["changed"]
+    assert world.secret("mysql-tls") == before
+
+
 NODE_TAINT = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
 
 
