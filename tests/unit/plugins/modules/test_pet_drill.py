@@ -46,6 +46,7 @@ from ansible_collections.stateful.petset.tests.unit.fakes.pets import (
     cluster_with_claims,
     volume_of,
 )
+from ansible_collections.stateful.petset.tests.unit.fakes.reports import find_secrets, json_form, report_forms
 
 BEGIN = datetime.datetime(2026, 11, 25, 12, tzinfo=datetime.UTC)
 KINDS = pet_drill.KINDS
@@ -393,21 +394,10 @@ def _drill_that_quotes(world: World, monkeypatch: pytest.MonkeyPatch, place: str
 
 def _leaks(proof: dict[str, Any], notes: Mapping[str, str]) -> dict[str, set[str]]:
     """For each form of the report, all else of the result, and what is recorded, whose passwords stand in it."""
-    forms: dict[str, tuple[str, Callable[[str], str]]] = {
-        "html": (proof["report"]["html"], html.escape),
-        "markdown": (
-            proof["report"]["markdown"],
-            lambda one: one.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;"),
-        ),
-        "json": (proof["report"]["json"], lambda one: json.dumps(one)[1:-1]),
-        "svg": (proof["report"]["svg"], html.escape),
-        "result": (json.dumps({**proof, "report": {}}), lambda one: json.dumps(one)[1:-1]),
-        "record": (json.dumps(json.loads(notes["stateful.petset/drills"])), lambda one: json.dumps(one)[1:-1]),
-    }
-    return {
-        form: {key for key, one in PASSWORDS.items() for way in _ways(one) if way in text or write(way) in text}
-        for form, (text, write) in forms.items()
-    }
+    forms = report_forms(proof["report"])
+    forms["result"] = json_form(json.dumps({**proof, "report": {}}))
+    forms["record"] = json_form(json.dumps(json.loads(notes["stateful.petset/drills"])))
+    return find_secrets(forms, PASSWORDS, _ways)
 
 
 @pytest.mark.parametrize("place", PLACES)

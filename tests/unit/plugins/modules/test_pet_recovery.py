@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,6 +28,7 @@ from ansible_collections.stateful.petset.tests.unit.fakes.pets import (
     cluster_with_claims,
     volume_of,
 )
+from ansible_collections.stateful.petset.tests.unit.fakes.reports import find_secrets, json_form, report_forms
 
 
 class World:
@@ -315,19 +315,9 @@ def stage(world: World, place: str, text: str) -> dict[str, Any]:
 
 def leaks(result: dict[str, Any]) -> dict[str, set[str]]:
     """For each form of the report, and all else of the result, the keys of the passwords that stand in it."""
-    forms: dict[str, tuple[str, Callable[[str], str]]] = {
-        "html": (result["report"]["html"], html.escape),
-        "markdown": (
-            result["report"]["markdown"],
-            lambda one: one.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;"),
-        ),
-        "json": (result["report"]["json"], lambda one: json.dumps(one)[1:-1]),
-        "result": (json.dumps({**result, "report": {}}), lambda one: json.dumps(one)[1:-1]),
-    }
-    return {
-        form: {key for key, one in PASSWORDS.items() if one in text or write(one) in text}
-        for form, (text, write) in forms.items()
-    }
+    forms = report_forms(result["report"])
+    forms["result"] = json_form(json.dumps({**result, "report": {}}))
+    return find_secrets(forms, PASSWORDS)
 
 
 @pytest.mark.parametrize("place", PLACES)
