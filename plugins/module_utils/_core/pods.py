@@ -112,7 +112,7 @@ WAY_OUT: Final[Mapping[Trouble, str]] = {
     Trouble.READ_ONLY: "export it read-write (role nfs_exports), or correct the mount options; then delete the pod",
     Trouble.DISK_FULL: "free or add space on the server; MySQL goes on by itself",
     Trouble.STALE_HANDLE: "export the path again (role nfs_exports) and see that its folder is the old one; then delete"
-    " the pod, so that it is mounted anew",
+    " the pod, so that it is mounted anew, one pet after the other",
     Trouble.WRONG_OWNER: "set the folder's owner on the server (role nfs_exports)",
     Trouble.OUT_OF_MEMORY: "raise the memory limit of the set",
     # For those that know the trouble alone; _why_node knows the node, and whether it has the taint.

@@ -278,7 +278,7 @@ take_lock() {
         exec 9>&-
         holder=$(sed 1q "$volume/.petset-lock" 2>/dev/null) || holder=
         if [ "$waited_s" -ge "$limit_s" ]; then
-            refuse locked "$volume is in use by ${holder:-another start of this pet} (waited $waited_s s)"
+            refuse locked "$volume is in use by ${holder:-another start of this pet} (waited $waited_s s; docs/boot.md, Locks)"
         fi
         [ $((waited_s % 10)) -ne 0 ] ||
             say "waiting for the lock of ${holder:-another start of this pet}: $waited_s of $limit_s s;" \
