@@ -14,11 +14,17 @@ was_killed() {
     [ -n "$newest" ] && [ "$(od -An -tu1 -j21 -N1 "$data/$newest" 2>/dev/null | tr -d ' ')" = 1 ]
 }
 
-# free_lost_locks: of all files that mysqld may lock. Without it InnoDB tries each for 100 s.
+# free_lost_locks: of all files that mysqld may lock. Without it InnoDB tries each for 100 s. Side by side, as the NFS client
+# waits 5 s for each file that the server has open already.
 free_lost_locks() {
+    opened=0
     for file in "$data"/* "$data"/*/*; do
-        [ ! -f "$file" ] || free_lost_lock "$file"
+        [ -f "$file" ] || continue
+        free_lost_lock "$file" &
+        opened=$((opened + 1))
+        [ $((opened % 50)) -ne 0 ] || wait
     done
+    wait
 }
 
 # A pet whose mysqld was killed while it was the writer may hold commits that nobody was told of. Its agent cuts them off
