@@ -294,7 +294,8 @@ def _wait_ready(
 
 def _run_absent(module: Module, client: KubeClient, partial: Partial) -> Mapping[str, Any]:
     spec = parse_identity(module.params)
-    observed = observe_pet_set(client, spec, absent_refs(spec))
+    nodes_off = parse_nodes_off("nodes_off", module.params["nodes_off"])
+    observed = observe_pet_set(client, spec, absent_refs(spec), nodes_off)
     plan = plan_absent(spec, observed)
     if plan.refusals:
         raise combine_refusals(spec.name, plan.refusals)
@@ -362,7 +363,9 @@ def _wait_gone(module: Module, client: KubeClient, spec: PetSetSpec) -> dict[str
             for pod in seen.pods
         ]
         return Judgement(
-            False, f"still there: {', '.join(told) or 'the set'}", way_out="run again when the node is back"
+            False,
+            f"still there: {', '.join(told) or 'the set'}",
+            way_out="run again when the node is back, or with it in nodes_off when it is surely off",
         )
 
     waited = wait_until(

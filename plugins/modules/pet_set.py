@@ -330,6 +330,7 @@ options:
         which Kubernetes lets go of all its pods. The pet starts on another node once the NFS server has freed the old
         locks. No pod is deleted by force.
       - A node that is Ready, or that is not there, is refused. Take the taint off once the node is back.
+      - With O(state=absent) the pods of such a node go as well; else they stay until it is back.
       - Needs the right to patch nodes.
     type: list
     elements: str

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from tests.examples import read_page
 from tests.hidden import find_hidden
 from tests.pets import MYSQL
 from tests.robustness.nemesis.base import Fault, Pick
@@ -1024,6 +1026,20 @@ def test_rp_rec_01_a_pet_of_a_dead_node_starts_on_another(cases: Cases) -> None:
         cases.lab.cli("power-on", node)
     cases.pets.wait_node(node, ready=True)
     cases.wait_well()
+
+
+def test_the_drills_that_a_page_shows_are_proven_as_they_stand_there(cases: Cases, tmp_path: Path) -> None:
+    """The example of docs/stories/crash.md, but for where the NFS server is and where the reports go."""
+    cases.wait_well()
+    (text,) = (text for name, text in read_page("docs/stories/crash.md").files if name == "drills.yml")
+    shown = {name: value for name, value in yaml.safe_load(text).items() if not name.startswith("petset_nfs_")}
+    shown["recovery_check_report_dir"] = str(tmp_path)
+    cases.site.play("recovery", **shown)
+    kinds = [drill["kind"] for drill in shown["petset_recovery_drills"]]
+    assert sorted(page.name.split("-")[1] for page in tmp_path.glob("*.html")) == sorted(kinds)
+    again = cases.site.play("recovery", **shown)
+    assert (again.changes, again.writes) == ([], [])
+    assert again.output.count("nothing: proven already") == len(kinds)
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------

@@ -113,9 +113,6 @@ class Options:
     manage_tls: bool = True
 
 
-TLS_KEYS: Final = ("ca.crt", "tls.crt", "tls.key")
-
-
 def uid_of(obj: Json) -> str:
     return str(((obj or {}).get("metadata") or {}).get("uid", ""))
 

@@ -238,8 +238,9 @@ def is_kept(ref: ObjectRef, spec: PetSetSpec) -> bool:
 
 def plan_absent(spec: PetSetSpec, observed: Observed) -> Plan:
     """Take the set's objects away and nothing that holds data. Other people's objects stay, with a warning."""
-    steps: list[Step] = []
-    refusals: list[PetsetError] = []
+    node_steps, doubts = plan_nodes_off(observed.nodes, observed.pods)
+    steps = list(node_steps)
+    refusals = list(doubts)
     warnings: list[str] = []
     for kind in _GO:
         for ref, live in observed.objects.items():

@@ -180,6 +180,28 @@ def test_rp_sts_06_a_node_that_is_said_to_be_off_is_tainted_once(world: World) -
     assert world.writes() == []
 
 
+def test_a_set_whose_node_is_off_can_be_taken_away(world: World) -> None:
+    """Else its pods would stay for as long as the node is away."""
+    world.run()
+    add_node(world, "node-0", "Unknown")
+    off: dict[str, Any] = {"state": "absent", "nodes_off": ["node-0"]}
+
+    def let_go() -> None:
+        for pod in world.cluster.all(kinds.POD):
+            if pod["spec"]["nodeName"] != "node-0" or taints_of(world, "node-0"):
+                world.cluster.remove(kinds.POD, pod["metadata"]["name"], "default")
+
+    world.clock.during_sleep = let_go
+    foretold = world.run(check=True, **off)["actions"]
+    assert foretold[:2] == ["update Node node-0 (.spec.taints)", "delete StatefulSet default/mysql"]
+    assert world.run(**off)["actions"] == foretold
+    assert taints_of(world, "node-0") == [NODE_TAINT]
+    assert world.cluster.all(kinds.POD) == []
+    add_node(world, "node-1", "True")
+    with pytest.raises(Refused, match="Node node-1: it is said to be off, and it is Ready"):
+        world.run(state="absent", nodes_off=["node-1"])
+
+
 def test_rp_sts_06_a_node_that_is_ready_is_refused_before_anything_is_touched(world: World) -> None:
     add_node(world, "node-0", "True")
     with pytest.raises(Refused, match=r"2 things stand in the way: .*Node node-0.*Ready.*Node node-7.*no such node"):
