@@ -40,7 +40,7 @@ BROKEN = "registry.invalid/mysql:broken"
 EVERY_OBJECT = {
     "patch serviceaccounts mysql", "patch roles mysql", "patch rolebindings mysql", "patch configmaps mysql-boot",
     "patch configmaps mysql-agent", "patch services db", "patch services mysql", "patch poddisruptionbudgets mysql",
-    "patch secrets mysql-secret", "patch statefulsets mysql",
+    "patch secrets mysql-secret", "patch secrets mysql-tls", "patch statefulsets mysql",
 }  # fmt: skip
 
 OWN_KINDS = (
