@@ -407,9 +407,17 @@ def test_a_change_of_a_channel_that_runs_is_told_apart(rig: Rig) -> None:
     rig.add(1)
     story = Story(rig)
     story.run()
-    change = change_statement({"SOURCE_RETRY_COUNT": 3})
-    with pytest.raises(ChannelRuns, match="error 3081"):
-        story.pets.run(RingStep(Kind.SQL, "mysql-1", change), "", story.lines.append)
+    told = []
+    for settings in (
+        {"SOURCE_RETRY_COUNT": 3},
+        {"SOURCE_DELAY": 1},
+        {"SOURCE_RETRY_COUNT": 3, "SOURCE_CONNECTION_AUTO_FAILOVER": 1},
+    ):
+        with pytest.raises(ChannelRuns) as found:
+            story.pets.run(RingStep(Kind.SQL, "mysql-1", change_statement(settings)), "", story.lines.append)
+        told.append(found.value.details["mysql_error"])
+    # The receiver, the applier, both.
+    assert told == [3021, 3085, 3081]
     story.pets.close()
 
 

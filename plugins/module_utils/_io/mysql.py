@@ -53,7 +53,8 @@ APPLY_SLICE_S = 5
 CLONE_LOOK_S = 1.0
 _RESTART_FAILED = 3707
 _SYNTAX = 1064
-_MUST_STOP = 3081
+# Each of the channel's threads, or both, run although the statement needs them to be stopped.
+_MUST_STOP = (1198, 3017, 3021, 3081, 3085)
 _NO_TABLE = 1146
 _NO_DATABASE = 1049
 _LOST = (2006, 2013, 1053)
@@ -174,7 +175,7 @@ class MysqlSession:
         if isinstance(problem, OSError) or number in _LOST or isinstance(problem, pymysql.err.InterfaceError):
             return PetDown(Down("lost", f"the connection was lost ({said or type(problem).__name__})"))
         shown = text.replace(PLACEHOLDER, "<hidden>")
-        return (ChannelRuns if number == _MUST_STOP else SqlError)(
+        return (ChannelRuns if number in _MUST_STOP else SqlError)(
             f"pet {self.pet}",
             f"error {number}: {said}",
             value=shown if len(shown) < 300 else shown[:300] + "…",
