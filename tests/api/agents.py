@@ -113,6 +113,14 @@ class Pet:
                 cursor.execute(statement)
             return list(cursor.fetchall())
 
+    def is_up(self) -> bool:
+        """Whether its mysqld lets somebody in."""
+        try:
+            self.sql("SELECT 1")
+        except (OSError, pymysql.err.MySQLError):
+            return False
+        return True
+
     def ask(self, path: str) -> tuple[int, str]:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.agent_port}{path}", timeout=2) as answer:

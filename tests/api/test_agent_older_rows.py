@@ -86,6 +86,8 @@ def test_rp_rep_07_a_last_writer_with_an_older_copy_of_its_data_does_not_open(ri
     older.rename(writer.folder / "data")
     for pet in rig.pets:
         pet.restart_mysqld()
+    # The agents know of each other's transactions before that.
+    rig.wait(lambda: all(pet.is_up() for pet in rig.pets), 30, "both have started")
     rig.wait(lambda: "transactions of its own that mysql-1 has" in writer.ask("/writer")[1], 20, "it says why")
     end_s = time.monotonic() + 8
     while time.monotonic() < end_s:

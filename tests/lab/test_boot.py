@@ -439,7 +439,6 @@ _ROOTS = (
     "GRANT REPLICATION SLAVE ON *.* TO 'petset_repl'@'%'",
     "PURGE BINARY LOGS TO 'x'",
     "RESET BINARY LOGS AND GTIDS",
-    "SET SESSION sql_log_bin = OFF",
     "SHUTDOWN",
 )
 
