@@ -697,7 +697,7 @@ def test_progress_is_shown_while_the_task_runs(world: World, tmp_path: Path) -> 
     made = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name}}
     world.client.create({**made, "provisioner": "example.com/none", "reclaimPolicy": "Retain"})
     try:
-        task = role(world, pet_volumes_nfs={}, pet_volumes_storage_class=name, pet_volumes_wait_timeout=3)
+        task = role(world, pet_volumes_nfs={}, pet_volumes_storage_class=name, pet_volumes_wait_timeout=10)
         done = play(world, tmp_path, [task], K8S_AUTH_KUBECONFIG=str(world.api.kubeconfig()))
     finally:
         world.client.delete(ObjectRef(kinds.STORAGE_CLASS, name))
