@@ -17,7 +17,7 @@ from .errors import PetsetError, Refused
 from .kinds import ObjectRef
 from .names import parse_dns_subdomain
 from .ownership import FieldChange
-from .pods import OUT_OF_SERVICE, Pod, describe_untaint, parse_node
+from .pods import OUT_OF_SERVICE, NodeState, Pod, describe_untaint, parse_node
 from .set_steps import Action, Step
 
 Json = Any
@@ -41,24 +41,21 @@ def plan_nodes_off(
     refusals: list[PetsetError] = []
     used = sorted({pod.node for pod in pods if pod.node})
     for name, live in nodes.items():
-        problem = _doubt(name, live, used)
-        if problem is not None:
-            refusals.append(problem)
-        elif live is not None and name in used and not parse_node(live).out_of_service:
+        state = None if live is None else parse_node(live)
+        if state is None or state.ready is not False:
+            refusals.append(_doubt(name, state, used))
+        elif name in used and not state.out_of_service:
             steps.append(_taint(name, live))
     return tuple(steps), tuple(refusals)
 
 
-def _doubt(name: str, live: Json | None, used: Sequence[str]) -> PetsetError | None:
-    if live is None:
+def _doubt(name: str, state: NodeState | None, used: Sequence[str]) -> PetsetError:
+    if state is None:
         return Refused(
             f"Node {name}",
             "it is said to be off, and there is no such node",
             way_out=f"correct its name in nodes_off; the set's pets are on {', '.join(used) or 'no node'}",
         )
-    state = parse_node(live)
-    if state.ready is False:
-        return None
     seen = "Ready" if state.ready else "of unknown state"
     return Refused(
         f"Node {name}",

@@ -136,6 +136,7 @@ class MysqldKillBehind(MysqldKill):
         """The lock first; the kill once there is something to catch up with."""
         other = next(pet for pet in world.place.pets if pet not in pick.pets)
         lock = f"BEGIN; SELECT COUNT(*) FROM {DATABASE}.{TABLE} FOR SHARE; DO SLEEP({self.lag_s + self.lag_after_s})"
+        # Whether it held anything up is seen by what the pet lacks; it may be cut off when the pet opens.
         threading.Thread(target=world.sql, args=(other, lock), kwargs={"ok": False}, daemon=True).start()
         time.sleep(self.lag_s)
         written = world.sql(pick.pet, "SELECT REPLACE(@@global.gtid_executed, '\\n', '')").strip()
@@ -145,10 +146,6 @@ class MysqldKillBehind(MysqldKill):
     def is_effective(self, world: World, pick: Pick) -> bool:
         """The process is gone, and the other pet was behind."""
         return bool(self.behind) and super().is_effective(world, pick)
-
-    def describe(self, pick: Pick) -> str:
-        """With what the other had not applied."""
-        return f"{super().describe(pick)}, the other behind"
 
 
 class BothKill(MysqldKill):

@@ -253,7 +253,7 @@ check_free_mib() {
 # free_lost_lock FILE: give a lock back that a process of this node took and nobody holds any more. One that ended while its
 # export was away could not close its files, and the server keeps their locks for as long as the node is its client. It
 # knows an open file by node and user: who opens it again and closes it, closes the lost one. What another process has
-# open, on this node or on another, is not closed by that.
+# open, on this node or on another, is not closed by that. What cannot be opened is told by whoever needs it next.
 free_lost_lock() {
     { true 3<"$1"; } 2>/dev/null || :
 }
