@@ -308,7 +308,14 @@ def test_no_secret_was_seen(runs: Runs, site: Site) -> None:
 
 
 def test_teardown_with_the_same_rights_leaves_the_data(runs: Runs, site: Site) -> None:
-    play = site.play("teardown", petset_confirm_absent=["mysql-0", "mysql-1"], petset_teardown_exports=True)
+    wanted: dict[str, Any] = {"petset_confirm_absent": ["mysql-0", "mysql-1"], "petset_teardown_exports": True}
+    # While the pets hold files open in the directories.
+    foretold = site.play("teardown", "--check", "--diff", **wanted)
+    assert foretold.writes == []
+    play = site.play("teardown", "--diff", **wanted)
+    said, done = ({action for *_where, actions in one.changes for action in actions} for one in (foretold, play))
+    assert said == done
+    assert f"remove {DROP_IN}" in done
     assert f"{FOLDER}/mysql/1" in play.output
     left = site.lab.get("statefulsets,pods,services,persistentvolumeclaims", "-n", NAMESPACE)["items"]
     assert left == []

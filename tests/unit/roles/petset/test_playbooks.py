@@ -348,6 +348,7 @@ def test_exports_go_last_when_nothing_needs_them(playbooks: Playbooks) -> None:
         "pet_proxy absent look",
         "pet_set absent look",
         "pet_volume absent look",
+        "nfs_export absent look",
         "pet_proxy absent",
         "pet_set absent",
         "pet_volume absent",
@@ -413,7 +414,30 @@ def test_rp_nfs_09_a_run_that_begins_with_the_exports_keeps_those_that_are_neede
     done = playbooks.run("teardown", "--limit", "nfs_servers", answers={"pet_volume_info": found}, **ALL)
     assert done.returncode != 0
     assert "needed by mysql-0 (claim db-mysql-0 Bound, volume default-mysql-0 Bound). Allowed" in done.stdout
-    assert playbooks.told == ["nfs_export_info", "pet_volume_info"]
+    assert playbooks.told == ["nfs_export absent look", "nfs_export_info", "pet_volume_info"]
+
+
+def test_a_withdrawal_that_would_be_refused_leaves_the_set(playbooks: Playbooks) -> None:
+    """Somebody else's file under the name of the drop-in was met when set and claims were gone."""
+    answers = {"nfs_export look": {"failed": True, "msg": "it is somebody else's"}}
+    done = playbooks.run("teardown", answers=answers, **ALL)
+    assert done.returncode != 0
+    assert "it is somebody else's" in done.stdout
+    assert playbooks.told[-1] == "nfs_export absent look"
+    assert [call for call in playbooks.told if not call.endswith(("_info", " look"))] == []
+
+
+@pytest.mark.parametrize(("options", "last"), [(["--check"], "nfs_export absent look"), ([], "nfs_export absent")])
+@pytest.mark.parametrize("given", [{}, {"nfs_exports_withdraw_in_use": True}])
+def test_files_that_the_pets_hold_open_count_only_when_the_pets_are_gone(
+    playbooks: Playbooks, options: list[str], last: str, given: dict[str, Any]
+) -> None:
+    """Check mode said of a set that runs that its exports cannot be withdrawn, and the run withdrew them."""
+    done = playbooks.run("teardown", *options, **ALL, **given)
+    assert done.returncode == 0, done.stdout
+    withdrawals = [call for call in playbooks.calls if call["module"] == "nfs_export"]
+    assert playbooks.told[-1] == last
+    assert [call["withdraw_in_use"] for call in withdrawals] == [True, bool(options or given)]
 
 
 def test_a_removal_that_fails_leaves_the_exports(playbooks: Playbooks) -> None:
