@@ -303,6 +303,21 @@ def redact_pod(pod: Pod, hide: Callable[[str], str]) -> Pod:
     )
 
 
+def redact_events(events: Iterable[Event], hide: Callable[[str], str]) -> tuple[Event, ...]:
+    """The events without secrets in their words."""
+    return tuple(replace(one, message=hide(one.message)) for one in events)
+
+
+def redact_evidence(evidence: Evidence, hide: Callable[[str], str]) -> Evidence:
+    """The evidence without secrets in its words. Logs are hidden where they are read, before they are cut."""
+    return replace(
+        evidence,
+        events=redact_events(evidence.events, hide),
+        set_events=redact_events(evidence.set_events, hide),
+        node=evidence.node and replace(evidence.node, message=hide(evidence.node.message)),
+    )
+
+
 def _map(obj: Mapping[str, Json], key: str) -> Mapping[str, Json]:
     value = obj.get(key)
     return value if isinstance(value, Mapping) else {}

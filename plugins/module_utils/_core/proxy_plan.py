@@ -17,6 +17,7 @@ from .manifests import ANNOTATION_CONFIG_HASH
 from .objects_plan import plan_object, refuse_foreign, refuse_namespace
 from .pods import Evidence, Pod, WhyNot, decide_why_not_ready
 from .proxy import CONTAINER, ProxySpec, render_proxy
+from .redact import Redactor
 from .set_steps import Action, NamespaceState, Options, Plan, Step, is_own, maker_of, uid_of
 
 Json = Any
@@ -126,7 +127,7 @@ def parse_rollout(live: Mapping[str, Json]) -> Rollout:
         updated=int(status.get("updatedReplicas") or 0),
         available=int(status.get("availableReplicas") or 0),
         total=int(status.get("replicas") or 0),
-        failure=" ".join(failed),
+        failure=Redactor().hide(" ".join(failed)),
     )
 
 

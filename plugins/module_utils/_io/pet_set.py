@@ -10,7 +10,7 @@ import binascii
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from .._core import kinds
@@ -23,6 +23,8 @@ from .._core.pods import (
     Evidence,
     Pod,
     parse_pod,
+    redact_events,
+    redact_evidence,
     redact_pod,
 )
 from .._core.redact import Redactor
@@ -312,28 +314,24 @@ def observe_evidence(
     """Events, nodes, claims and last words about pets that are not ready. What may not be read is left out, and what
     ``hide`` takes for a secret.
     """
-
-    def hidden(events: Iterable[Event]) -> tuple[Event, ...]:
-        return tuple(replace(one, message=hide(one.message)) for one in events)
-
     stuck = [pod for pod in pods if pod is not None]
-    set_events = hidden(observe_events(client, spec.namespace, "StatefulSet", view.name))
+    set_events = redact_events(observe_events(client, spec.namespace, "StatefulSet", view.name), hide)
     names = sorted({pod.node for pod in stuck if pod.node})
     nodes = {name: observe_node(client, name) for name in names}
-    nodes = {name: replace(node, message=hide(node.message)) for name, node in nodes.items()}
     claims = try_list(client, kinds.PERSISTENT_VOLUME_CLAIM, spec.namespace) if stuck else None
     phases = {one["metadata"]["name"]: (one.get("status") or {}).get("phase") for one in claims or ()}
     found: dict[str, Evidence] = {}
     for pod in stuck:
         claim = claim_name(spec.claim_template, spec.name, pod.ordinal or 0)
-        found[pod.name] = Evidence(
-            events=hidden(observe_events(client, spec.namespace, "Pod", pod.name, pod.uid)),
+        evidence = Evidence(
+            events=observe_events(client, spec.namespace, "Pod", pod.name, pod.uid),
             node=nodes.get(pod.node),
             claim=claim,
             claim_phase=None if claims is None else phases.get(claim) or "missing",
             logs=observe_logs(client, spec.namespace, pod, hide),
             now_s=time.time(),
         )
+        found[pod.name] = redact_evidence(evidence, hide)
     return found, set_events
 
 

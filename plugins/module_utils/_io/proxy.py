@@ -15,7 +15,7 @@ from .._core.errors import Forbidden, NotFound, Refused
 from .._core.judgement import Judgement
 from .._core.kinds import ObjectRef
 from .._core.manifests import ANNOTATION_CONFIG_HASH
-from .._core.pods import Evidence, Pod, parse_pod
+from .._core.pods import Evidence, Pod, parse_pod, redact_evidence, redact_pod
 from .._core.proxy import CONTAINER, ProxySpec, render_proxy_config_map
 from .._core.proxy_plan import Rollout, is_running, judge_rollout, parse_rollout, proxy_refs, why_not_ready
 from .._core.proxy_probe import (
@@ -37,6 +37,8 @@ from .podexec import run_in_pod
 from .wait import Progress, wait_until
 
 _AT_ONCE = 8
+# No secret is the proxies' own, so what a text itself calls a password is all that there is to hide.
+_HIDE = Redactor().hide
 _LOOK_DEEPER_AFTER_S = 5.0
 _LOOK_DEEPER_EVERY_S = 10.0
 # The kubelet brings a changed ConfigMap within a second once its pod is touched, else within about a minute.
@@ -54,7 +56,7 @@ def observe_proxy(client: KubeClient, spec: ProxySpec) -> tuple[NamespaceState, 
 
 def observe_proxy_pods(client: KubeClient, spec: ProxySpec) -> tuple[Pod, ...]:
     """The proxies' pods in one request, by name."""
-    found = (parse_pod(one) for one in list_pods(client, spec.namespace, spec.selector))
+    found = (redact_pod(parse_pod(one), _HIDE) for one in list_pods(client, spec.namespace, spec.selector))
     return tuple(sorted(found, key=lambda pod: pod.name))
 
 
@@ -222,11 +224,12 @@ class ProxyWatcher:
         stuck = why_not_ready(seen.pods, {})
         for pod in seen.pods:
             if pod.name in stuck:
-                self._evidence[pod.name] = Evidence(
+                evidence = Evidence(
                     events=observe_events(self.client, self.spec.namespace, "Pod", pod.name, pod.uid),
                     node=observe_node(self.client, pod.node) if pod.node else None,
-                    logs=observe_logs(self.client, self.spec.namespace, pod, Redactor().hide),
+                    logs=observe_logs(self.client, self.spec.namespace, pod, _HIDE),
                 )
+                self._evidence[pod.name] = redact_evidence(evidence, _HIDE)
         return ProxySeen(seen.rollout, seen.pods, self._evidence)
 
 

@@ -260,6 +260,31 @@ def test_a_new_image_rolls_and_a_broken_one_is_named(world: World) -> None:
     assert not world.run(image="haproxy:3.3")["changed"]
 
 
+def test_no_password_in_what_others_say_of_the_proxies(world: World) -> None:
+    """In a pod's status, its events and the Deployment's conditions; only logs were looked at."""
+    world.run()
+    world.clock.during_sleep = None
+    told = [f"https://robot:s3cret@{where}.invalid/v2/: 401" for where in ("status", "event", "rollout")]
+    for pod in world.cluster.all(kinds.POD):
+        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+        (container,) = pod["status"]["containerStatuses"]
+        container.update(ready=False, state={"waiting": {"reason": "ErrImagePull", "message": told[0]}})
+        pod["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+        about = {"kind": "Pod", "name": name, "namespace": "default", "uid": uid}
+        event = {"apiVersion": "v1", "kind": "Event", "type": "Warning", "reason": "Failed", "message": told[1]}
+        world.cluster.add({**event, "metadata": {"name": f"{name}.1", "namespace": "default"}, "involvedObject": about})
+    failed = {"type": "ReplicaFailure", "status": "True", "message": told[2]}
+    world.deployment()["status"].update(availableReplicas=0, conditions=[failed])
+    shown = str(world.info(probe=False))
+    assert "status.invalid" in shown
+    assert "rollout.invalid" in shown
+    with pytest.raises(TimedOut) as caught:
+        world.run(wait_timeout=20)
+    waited = caught.value.render()
+    assert "s3cret" not in shown + waited
+    assert "********@" in waited
+
+
 # --- others' objects ---
 
 
