@@ -10,6 +10,8 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
+from ansible_collections.stateful.petset.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.stateful.petset.plugins.module_utils._core.exports_desired import parse_mode
 
 from tests.unit.roles.plays import collections_path, run_play
 from tools.common import ROOT
@@ -17,6 +19,11 @@ from tools.common import ROOT
 pytestmark = pytest.mark.programs
 
 ROLE = ROOT / "roles" / "nfs_exports"
+RP_ANS_12 = ROOT / "tests" / "unit" / "cases" / "reports" / "rp-ans-12.yml"
+# As YAML has read them.
+NUMBERS = [one["mode"] for one in yaml.safe_load(RP_ANS_12.read_text("utf-8"))["inputs"] if "mode" in one]
+# Who may mount is given, so that nothing else is refused.
+MODE: dict[str, Any] = {"nfs_exports_clients": ["*"]}
 # name of the host -> its variables, and words of the message; none for input that is accepted
 INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {
     "good": ({"nfs_exports_managed": False, "nfs_exports_server": "nfs"}, []),
@@ -44,11 +51,24 @@ INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {
     "clients-as-commas": ({"nfs_exports_clients": ","}, ["nfs_exports_clients", "192.0.2.0/24"]),
     "relative": ({"nfs_exports_path": "srv/{ordinal}"}, ["nfs_exports_path", '"srv/{ordinal}"', "absolute"]),
     "one-for-all": ({"nfs_exports_path": "/srv/x"}, ["nfs_exports_path", '"/srv/x"', "{ordinal}"]),
+    "backslash": ({"nfs_exports_path": "/srv\\\\{ordinal}"}, ["nfs_exports_path", "without backslashes"]),
+    **{
+        f"mode-{mode}": ({**MODE, "nfs_exports_mode": mode}, [f'nfs_exports_mode: "{mode}": not a mode', "'0750'"])
+        for mode in ("rwx", "8", "0758", "07500", "")
+    },
+    **{
+        f"mode-as-number-{mode}": ({**MODE, "nfs_exports_mode": mode}, [f"nfs_exports_mode: {mode}: without quotes"])
+        for mode in NUMBERS
+    },
+    "all-at-once": (
+        {"nfs_exports_path": "srv", "nfs_exports_replicas": 0, "nfs_exports_mode": "9"},
+        ["nfs_exports_path:", "nfs_exports_replicas:", "nfs_exports_clients:", "nfs_exports_mode:"],
+    ),
     "no-pets": ({"nfs_exports_replicas": 0}, ["nfs_exports_replicas: 0", "at least one"]),
     "negative": ({"nfs_exports_replicas": -1}, ["nfs_exports_replicas: -1", "at least one"]),
     "twice": ({"nfs_exports_ordinals": [1, 1]}, ["nfs_exports_ordinals: [1, 1]"]),
     "no-clients": ({}, ["nfs_exports_clients", "192.0.2.0/24"]),
-    "no-address": ({"nfs_exports_managed": False}, ["nfs_exports_server", "nfs_exports_managed=false"]),
+    "no-address": ({"nfs_exports_managed": False}, ["nfs_exports_server: '': with nfs_exports_managed=false"]),
     "long-lease": ({"nfs_exports_clients": ["*"], "nfs_exports_lease_time": 100}, ["nfs_exports_lease_time: 100"]),
     "short-grace": ({"nfs_exports_clients": ["*"], "nfs_exports_grace_time": 29}, ["nfs_exports_grace_time: 29"]),
     "choice": ({"nfs_exports_restart": "maybe"}, ["nfs_exports_restart", "maybe", "when_idle"]),
@@ -86,6 +106,13 @@ def test_refused_input(results: dict[str, dict[str, Any]], name: str) -> None:
     said = json.dumps([message.get("msg"), message.get("argument_errors", [])]).replace('\\"', '"').replace('\\"', '"')
     for word in INPUT[name][1]:
         assert word in said
+
+
+@pytest.mark.parametrize("name", [name for name in INPUT if name.startswith("mode-")])
+def test_rp_ans_12_what_is_refused_as_a_mode_is_none_for_the_module_either(name: str) -> None:
+    """A role that made a text of a number would hide that YAML has read it, and 755 would pass as 0755."""
+    with pytest.raises(InvalidInput):
+        parse_mode(INPUT[name][0]["nfs_exports_mode"], "mode")
 
 
 @pytest.mark.slow

@@ -12,10 +12,6 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.stateful.petset.plugins.module_utils._core.errors import InvalidInput
-from ansible_collections.stateful.petset.plugins.module_utils._core.exports_desired import parse_desired
-from ansible_collections.stateful.petset.plugins.modules import nfs_export
 
 from tests.unit.roles.plays import copy_role, run_play
 from tools.common import ROOT
@@ -107,8 +103,6 @@ def threads(number: int) -> str:
     return f"""command /bin/sh -c echo "$1" > /proc/fs/nfsd/threads sh {number}"""
 
 
-RP_ANS_12 = ROOT / "tests" / "unit" / "cases" / "reports" / "rp-ans-12.yml"
-MODES = [one["mode"] for one in yaml.safe_load(RP_ANS_12.read_text("utf-8"))["inputs"] if "mode" in one]
 SETTLED = ["nfs_export look"]
 DUE = [*SETTLED, "nfs_export"]
 # A server counts as started when it is so at boot as well, and when something answers.
@@ -135,7 +129,6 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str], bool | None, s
     "stopped": (found(running=False, threads=0), {}, BEGIN, False, ""),
     "not-at-boot": (found(NODE, enabled=False), {}, BEGIN, False, ""),
     "not-listening": (found(NODE, listening=False), {}, BEGIN, False, ""),
-    **{f"mode-{mode}": (found(NODE), {"nfs_exports_mode": mode}, SETTLED, False, "") for mode in MODES},
     # When the server may be restarted.
     "idle": (found(**LEASE), {}, BEGIN + RESTART, False, ""),
     "idle-never": (found(**LEASE), {"nfs_exports_restart": "never"}, BEGIN, True, "nfs_exports_restart is never"),
@@ -288,17 +281,6 @@ def test_a_plan_and_a_foreign_problem_bring_the_real_call(folder: Path, case: st
     assert (look["look"], real["look"], real["state"]) == (True, False, "present")
     assert look["foreign_errors"] == "warn"
     assert real["foreign_errors"] == CASES[case][1].get("nfs_exports_foreign_errors", "fail")
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_rp_ans_12_a_mode_that_yaml_has_read_reaches_the_module_as_it_is(folder: Path, mode: int) -> None:
-    """A role that made a text of it would hide from the module that it had been read, and 755 would pass as 0755."""
-    (call,) = calls(folder, f"mode-{mode}")
-    options = {key: value for key, value in call.items() if key in nfs_export.ARGUMENT_SPEC}
-    checked = ArgumentSpecValidator(nfs_export.ARGUMENT_SPEC).validate(options)
-    assert checked.error_messages == []
-    with pytest.raises(InvalidInput, match=rf"exports\[0\]\.mode: {mode}: .*octal digits in quotes"):
-        parse_desired(checked.validated_parameters)
 
 
 @pytest.mark.parametrize("case", ["adopt", "absent-adopt", "settled-plan", "absent"])
