@@ -54,6 +54,22 @@ INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {
     "named": ({"petset_confirm_absent": ["mysql-1"]}, []),
     "named-as-text": ({"petset_confirm_absent": "mysql-1,mysql-0"}, []),
     "no-path-needed": ({"petset_storage_class": "fast", "petset_nfs_path": "srv"}, []),
+    # This inventory has no groups.
+    "no-server": (
+        {"test_server": True},
+        [
+            "petset_nfs_managed: true: the inventory has 0 hosts in the group nfs_servers. Allowed: exactly one",
+            "petset_nfs_clients: []: nobody could mount",
+        ],
+    ),
+    "server-of-others": (
+        {"test_server": True, "petset_nfs_managed": "false"},
+        ["petset_nfs_server: '': with petset_nfs_managed: false its address has to be given"],
+    ),
+    "server-of-others-named": (
+        {"test_server": True, "petset_nfs_managed": False, "petset_nfs_server": "192.0.2.1"}, [],
+    ),
+    "class-and-no-server": ({"test_server": True, "petset_storage_class": "fast", "petset_nfs_managed": True}, []),
     # What other tasks of the run would not have (case rp-ans-09).
     "two-clusters": (
         {"pet_set_host": "https://192.0.2.1", "haproxy_api_key": "t0ken"},
@@ -169,7 +185,7 @@ PLAY = """
 - hosts: all
   gather_facts: false
   vars:
-    petset_nfs_needed: false
+    petset_nfs_needed: "{{ test_server | default(false) }}"
   tasks:
     - block:
         - ansible.builtin.include_role:
