@@ -51,7 +51,7 @@ INPUT: dict[str, tuple[dict[str, Any], list[str]]] = {
     "clients-as-commas": ({"nfs_exports_clients": ","}, ["nfs_exports_clients", "192.0.2.0/24"]),
     "relative": ({"nfs_exports_path": "srv/{ordinal}"}, ["nfs_exports_path", '"srv/{ordinal}"', "absolute"]),
     "one-for-all": ({"nfs_exports_path": "/srv/x"}, ["nfs_exports_path", '"/srv/x"', "{ordinal}"]),
-    "backslash": ({"nfs_exports_path": "/srv\\\\{ordinal}"}, ["nfs_exports_path", "without backslashes"]),
+    "backslash": ({**MODE, "nfs_exports_path": "/srv\\{ordinal}"}, ["nfs_exports_path", "without backslashes"]),
     **{
         f"mode-{mode}": ({**MODE, "nfs_exports_mode": mode}, [f'nfs_exports_mode: "{mode}": not a mode', "'0750'"])
         for mode in ("rwx", "8", "0758", "07500", "")
