@@ -331,11 +331,14 @@ def test_teardown_without_names_keeps_all_claims(playbooks: Playbooks) -> None:
     assert playbooks.told == ["pet_volume_info", "pet_set absent look", "pet_set absent"]
 
 
-def test_what_would_be_refused_stops_teardown_before_anything_is_touched(playbooks: Playbooks) -> None:
-    answers = {"pet_set": {"failed": True, "msg": "it is somebody else's"}}
+@pytest.mark.parametrize("module", ["pet_proxy", "pet_set", "pet_volume", "nfs_export"])
+def test_what_would_be_refused_stops_teardown_before_anything_is_touched(playbooks: Playbooks, module: str) -> None:
+    """Somebody else's file under the name of the drop-in was met when set and claims were gone."""
+    answers = {f"{module} look": {"failed": True, "msg": "it is somebody else's"}}
     done = playbooks.run("teardown", answers=answers, **ALL)
     assert done.returncode != 0
     assert "it is somebody else's" in done.stdout
+    assert playbooks.told[-1] == f"{module} absent look"
     assert [call for call in playbooks.told if not call.endswith(("_info", " look"))] == []
 
 
@@ -417,16 +420,6 @@ def test_rp_nfs_09_a_run_that_begins_with_the_exports_keeps_those_that_are_neede
     assert playbooks.told == ["nfs_export absent look", "nfs_export_info", "pet_volume_info"]
 
 
-def test_a_withdrawal_that_would_be_refused_leaves_the_set(playbooks: Playbooks) -> None:
-    """Somebody else's file under the name of the drop-in was met when set and claims were gone."""
-    answers = {"nfs_export look": {"failed": True, "msg": "it is somebody else's"}}
-    done = playbooks.run("teardown", answers=answers, **ALL)
-    assert done.returncode != 0
-    assert "it is somebody else's" in done.stdout
-    assert playbooks.told[-1] == "nfs_export absent look"
-    assert [call for call in playbooks.told if not call.endswith(("_info", " look"))] == []
-
-
 @pytest.mark.parametrize(("options", "last"), [(["--check"], "nfs_export absent look"), ([], "nfs_export absent")])
 @pytest.mark.parametrize("given", [{}, {"nfs_exports_withdraw_in_use": True}])
 def test_files_that_the_pets_hold_open_count_only_when_the_pets_are_gone(
@@ -445,14 +438,6 @@ def test_a_removal_that_fails_leaves_the_exports(playbooks: Playbooks) -> None:
     done = playbooks.run("teardown", answers=answers, **ALL)
     assert done.returncode != 0
     assert playbooks.told[-1] == "pet_volume absent"
-
-
-def test_a_removal_that_would_fail_leaves_the_set(playbooks: Playbooks) -> None:
-    answers = {"pet_volume look": {"failed": True, "msg": "it is in use by backup"}}
-    done = playbooks.run("teardown", answers=answers, **ALL)
-    assert done.returncode != 0
-    assert playbooks.told[-1] == "pet_volume absent look"
-    assert not [one for one in playbooks.told if not one.endswith(("info", "look"))]
 
 
 def status_answers(word: str) -> dict[str, Any]:
