@@ -31,12 +31,14 @@ from ._core.pods import Pod, parse_ordinal, redact_pod
 from ._core.redact import Redactor
 from ._core.secrets_plan import TLS_KEYS
 from ._core.set_steps import Observed, Options, Plan, Step, combine_refusals, is_own, render_diff
+from ._core.shared_nodes import move_a_pet, note_shared_nodes
 from ._core.statefulset import SetView, decide_readiness, parse_statefulset, plan_healing
 from ._core.statefulset_plan import absent_refs, is_kept, plan_absent, plan_known_pets, plan_pet_set
 from ._core.status_table import render_table
 from ._io.agent import read_pymysql
 from ._io.clock import Deadline
 from ._io.kube import KubeClient
+from ._io.observe import observe_shared_nodes
 from ._io.openssl import make_certificates
 from ._io.pet_set import (
     Secrets,
@@ -428,6 +430,7 @@ def run_pet_set_info(module: Module, client: KubeClient, _partial: Partial) -> M
         probes = {name: redact_probe(probe, redactor.hide) for name, probe in seen.items()}
         judged = judge_probes(probes, ready, spec.service)
         pets = [{**pet, **judged.get(pet["name"], {})} for pet in pets]
+    shared = [one.render(move_a_pet(spec.namespace)) for one in observe_shared_nodes(client, pods)]
     return {
         "changed": False,
         "exists": True,
@@ -439,7 +442,8 @@ def run_pet_set_info(module: Module, client: KubeClient, _partial: Partial) -> M
         "update_revision": view.update_revision,
         "claim_template": spec.claim_template,
         "pets": pets,
-        "table": table_of(pets),
+        "shared_nodes": shared,
+        "table": "\n".join([table_of(pets), *note_shared_nodes(shared)]),
     }
 
 

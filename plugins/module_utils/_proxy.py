@@ -28,8 +28,10 @@ from ._core.proxy_plan import (
 from ._core.proxy_probe import Verdict, judge_views, render_view, table_of_proxies
 from ._core.proxy_spec import parse_proxy_identity, parse_proxy_spec
 from ._core.set_steps import Action, Options, Step, combine_refusals, is_own, render_diff
+from ._core.shared_nodes import move_a_proxy, note_shared_nodes
 from ._io.clock import Deadline
 from ._io.kube import KubeClient
+from ._io.observe import observe_shared_nodes
 from ._io.pet_set import apply_step
 from ._io.proxy import (
     ProxySeen,
@@ -303,6 +305,7 @@ def run_pet_proxy_info(module: Module, client: KubeClient, _partial: Partial) ->
         for pod in pods
     ]
     judged = judge_rollout(seen.rollout, pods, {})
+    shared = [one.render(move_a_proxy(spec.namespace, one)) for one in observe_shared_nodes(client, pods)]
     return {
         "changed": False,
         "exists": True,
@@ -312,5 +315,6 @@ def run_pet_proxy_info(module: Module, client: KubeClient, _partial: Partial) ->
         "config_hash": wanted or None,
         **_render_verdict(verdict, bool(views)),
         "proxies": proxies,
-        "table": table_of_proxies(proxies, verdict),
+        "shared_nodes": shared,
+        "table": "\n".join([table_of_proxies(proxies, verdict), *note_shared_nodes(shared)]),
     }

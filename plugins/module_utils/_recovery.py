@@ -15,6 +15,7 @@ from ._core.manifests import KNOWN_PETS_KEY, PetSetSpec, parse_known_pets
 from ._core.pet_set_spec import parse_identity
 from ._core.recovery import Verdict, build_report, diagnose
 from ._core.report import render_html, render_json, render_markdown
+from ._core.shared_nodes import note_shared_nodes
 from ._core.status_table import render_table
 from ._io.kube import KubeClient
 from ._module import Module
@@ -47,7 +48,8 @@ def run_pet_recovery(module: Module, client: KubeClient, partial: MutableMapping
     template = spec.claim_template if params["claim_template"] else seen["claim_template"]
     diagnosis = diagnose(spec.name, seen["pets"], known, template, spec.namespace)
     at = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
-    report = build_report(f"{spec.namespace}/{spec.name}", at, diagnosis)
+    notes = note_shared_nodes(seen["shared_nodes"])
+    report = build_report(f"{spec.namespace}/{spec.name}", at, diagnosis, notes)
     return {
         "changed": False,
         "healthy": diagnosis.healthy,
@@ -66,6 +68,7 @@ def run_pet_recovery(module: Module, client: KubeClient, partial: MutableMapping
             if one.verdict is not Verdict.RIGHT
         ],
         "pets": seen["pets"],
+        "shared_nodes": seen["shared_nodes"],
         "table": "\n".join(
             [
                 render_table(
@@ -73,6 +76,7 @@ def run_pet_recovery(module: Module, client: KubeClient, partial: MutableMapping
                     [[one.pet, one.check, one.verdict.value, one.trouble, one.evidence] for one in diagnosis.findings],
                 ),
                 *diagnosis.ways_out(),
+                *notes,
             ]
         ),
         "report": {

@@ -101,6 +101,32 @@ readers:
   type: list
   elements: str
   returned: when there are proxies
+shared_nodes:
+  description:
+    - Nodes with several of the proxies although another one would take one of them, so that a fault of one node is a
+      fault of several. They work, so nothing else of the result tells it. Room on the other nodes is not looked at.
+    - Where nodes may not be listed, only a node that has all of them.
+  type: list
+  elements: dict
+  returned: when there are proxies
+  contains:
+    node:
+      description: Name of the node.
+      type: str
+    pods:
+      description: Names of its pods.
+      type: list
+      elements: str
+    free:
+      description: Nodes that would take one of them. Null when nodes may not be listed.
+      type: list
+      elements: str
+    evidence:
+      description: The same in a sentence.
+      type: str
+    way_out:
+      description: What has them apart again.
+      type: str
 proxies:
   description: Each proxy.
   type: list

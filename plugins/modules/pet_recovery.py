@@ -105,6 +105,13 @@ pets:
   type: list
   elements: dict
   returned: success
+shared_nodes:
+  description:
+    - Nodes that several pets share, as M(stateful.petset.pet_set_info) returns them. Each pet may be right all the
+      same, so RV(healthy) does not depend on it.
+  type: list
+  elements: dict
+  returned: success
 table:
   description: All findings as a table for a terminal.
   type: str

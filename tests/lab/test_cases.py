@@ -1028,6 +1028,37 @@ def test_rp_rec_01_a_pet_of_a_dead_node_starts_on_another(cases: Cases) -> None:
     cases.wait_well()
 
 
+def test_pods_that_share_a_node_are_told_and_parted_as_the_message_says(cases: Cases) -> None:
+    """After a node was away for longer than Kubernetes waits, all pods stayed on the other one, and nothing said so."""
+    cases.wait_well()
+    shared = cases.world.node_of(cases.writer)
+    others = [node for node in cases.world.nodes() if node != shared]
+    gone = ("--wait=true", "--timeout=90s")
+    try:
+        for node in others:
+            cases.lab.kubectl("cordon", node)
+        cases.pets.kubectl("delete", "pod", cases.standby, *gone)
+        cases.pets.kubectl("delete", "pod", "-l", "app.kubernetes.io/component=proxy", *gone)
+        wait_for("the proxies", cases.world.are_proxies_ready, 90)
+        cases.wait_well()
+        # A node that takes none is no way out.
+        assert "share node" not in cases.recovery()
+    finally:
+        for node in others:
+            cases.lab.kubectl("uncordon", node)
+    for said in (cases.recovery(), cases.site.play("status").output):
+        assert f"mysql-0 and mysql-1 share node {shared}, " in said
+        assert f"node {others[0]} would take one" in said
+        (proxy,) = set(re.findall(rf"kubectl --namespace {NAMESPACE} delete pod (mysql-haproxy-\S+):", said))
+    cases.pets.kubectl("delete", "pod", proxy, *gone)
+    wait_for("the proxies", cases.world.are_proxies_ready, 90)
+    cases.pets.kubectl("delete", "pod", cases.standby, *gone)
+    cases.wait_well()
+    assert "share node" not in cases.recovery() + cases.site.play("status").output
+    play = cases.site.play("site")
+    assert (play.changes, play.writes) == ([], [])
+
+
 def test_the_drills_that_a_page_shows_are_proven_as_they_stand_there(cases: Cases, tmp_path: Path) -> None:
     """The example of docs/stories/crash.md, but for where the NFS server is and where the reports go."""
     cases.wait_well()

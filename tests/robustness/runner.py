@@ -147,9 +147,22 @@ class Runner:
             if restarts_of(self.world.pod(pet)) < RESTARTS:
                 continue
             self.tell(f"  {pet} was started again {RESTARTS} times or more: a new pod for it")
-            self.world.kubectl("delete", "pod", pet, "--wait=true", "--timeout=90s", limit_s=120)
-            if not self.wait_until_ready(READY_LIMIT_S) or not self.wait_until_in_sync(READY_LIMIT_S):
-                raise NotHealthy(f"{pet} is not in-sync with a new pod")
+            self._renew(pet)
+
+    def part_pods(self) -> None:
+        """New places for pods that are all on one node since it was the only one, as `status` says to do.
+
+        Kubernetes moves none later, and a fault of that node would be one of all of them.
+        """
+        for pod in self.world.crowded():
+            self.tell(f"  {pod} and all others of its kind are on one node: a new pod for it")
+            self._renew(pod)
+
+    def _renew(self, pod: str) -> None:
+        self.world.kubectl("delete", "pod", pod, "--wait=true", "--timeout=90s", limit_s=120)
+        proxies_ready = self._wait(self.world.are_proxies_ready, READY_LIMIT_S)
+        if not proxies_ready or not self.wait_until_ready(READY_LIMIT_S) or not self.wait_until_in_sync(READY_LIMIT_S):
+            raise NotHealthy(f"{pod} got a new pod, and not every pod is Ready, or not every pet in-sync")
 
     @staticmethod
     def _wait(look: Callable[[], bool], limit_s: float) -> bool:
@@ -197,6 +210,7 @@ class Runner:
             if not self.wait_until_ready(READY_LIMIT_S) or not self.wait_until_in_sync(READY_LIMIT_S):
                 raise NotHealthy("not every pet is Ready and in-sync before the fault")
             self.renew_pods()
+            self.part_pods()
             self.world.client("setup", {**settings, "limit_s": 60}, limit_s=120)
             clients = self.world.start(*self.world.client_argv("workload"))
             if clients.stdin is None:

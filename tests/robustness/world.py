@@ -24,6 +24,7 @@ PLACES = {
     "pod": "/api/v1/namespaces/{namespace}/pods",
     "service": "/api/v1/namespaces/{namespace}/services",
     "secret": "/api/v1/namespaces/{namespace}/secrets",
+    "deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
     "lease": "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
     "pv": "/api/v1/persistentvolumes",
 }
@@ -226,6 +227,18 @@ class World:
             c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions") or []
         )
 
+    def are_proxies_ready(self) -> bool:
+        """As many as there have to be."""
+        live = self.get("deployment", f"{self.place.set_name}-haproxy") or {}
+        return bool(live) and (live.get("status") or {}).get("readyReplicas") == live["spec"]["replicas"]
+
+    def crowded(self) -> list[str]:
+        """A proxy if all are on one node, and a pet that does not write if all pets are."""
+        lease = self.get("lease", self.place.set_name) or {}
+        return pick_crowded(
+            (self.get("pod") or {}).get("items") or [], str((lease.get("spec") or {}).get("holderIdentity") or "")
+        )
+
     def is_in_sync(self) -> bool:
         """Whether every pet holds all acknowledged writes by the Lease, so that any of them may take over."""
         lease = self.get("lease", self.place.set_name)
@@ -307,6 +320,16 @@ class World:
             self.kubectl("uncordon", node, ok=False)
             self.kubectl("taint", "node", node, "node.kubernetes.io/out-of-service-", ok=False)
             self.ssh(node, "pkill -CONT -x mysqld || true", ok=False)
+
+
+def pick_crowded(pods: Sequence[dict[str, Any]], writer: str) -> list[str]:
+    """The pod to be moved of each kind whose pods are all on one node: the last one that is not the writer."""
+    found = []
+    for kind in ("proxy", "pet"):
+        own = [one for one in pods if one["metadata"]["labels"].get("app.kubernetes.io/component") == kind]
+        if len(own) > 1 and len({one["spec"].get("nodeName") for one in own}) == 1:
+            found.append(max(one["metadata"]["name"] for one in own if one["metadata"]["name"] != writer))
+    return found
 
 
 def _quoted(script: str) -> str:

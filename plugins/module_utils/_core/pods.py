@@ -149,12 +149,32 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
+class Toleration:
+    """As in a pod; an empty key or effect stands for all of them."""
+
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """As in a node; ``effect`` is NoSchedule, NoExecute, or PreferNoSchedule, which keeps no pod away."""
+
+    key: str
+    value: str = ""
+    effect: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
     """What counts of a pod. ``ordinal`` is None when its name does not end in one; ``owner_uid``: its controller.
 
     ``since``   time of day since when its node has it
     ``index``   the ordinal as its label has it, empty without the label
     ``claims``  name of each of its volumes that is a claim, and of that claim
+    ``node_selector``  labels that its node must have
     """
 
     name: str
@@ -175,6 +195,8 @@ class Pod:
     index: str = ""
     claims: tuple[tuple[str, str], ...] = ()
     since: str = ""
+    node_selector: tuple[tuple[str, str], ...] = ()
+    tolerations: tuple[Toleration, ...] = ()
 
     @property
     def server_uuid(self) -> str:
@@ -203,12 +225,19 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """A node: ``ready`` is None when it could not be read (no permission). ``out_of_service``: it has that taint."""
+    """A node: ``ready`` is None when it could not be read (no permission). ``unschedulable``: it is cordoned."""
 
     name: str
     ready: bool | None = None
     message: str = ""
-    out_of_service: bool = False
+    taints: tuple[Taint, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    unschedulable: bool = False
+
+    @property
+    def out_of_service(self) -> bool:
+        """Whether it has that taint."""
+        return any(one.key == OUT_OF_SERVICE for one in self.taints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +314,16 @@ def parse_pod(obj: Mapping[str, Json]) -> Pod:
             if _map(one, "persistentVolumeClaim")
         ),
         since=str(status.get("startTime") or ""),
+        node_selector=tuple((str(key), str(value)) for key, value in sorted(_map(spec, "nodeSelector").items())),
+        tolerations=tuple(
+            Toleration(
+                str(one.get("key") or ""),
+                str(one.get("operator") or "Equal"),
+                str(one.get("value") or ""),
+                str(one.get("effect") or ""),
+            )
+            for one in spec.get("tolerations") or ()
+        ),
     )
 
 
@@ -376,13 +415,21 @@ def parse_event(obj: Mapping[str, Json]) -> Event:
 
 
 def parse_node(obj: Mapping[str, Json]) -> NodeState:
-    """Read whether a node is Ready; "Unknown" (its kubelet is silent) is not ready."""
-    name = str(_map(obj, "metadata").get("name", ""))
-    tainted = any(one.get("key") == OUT_OF_SERVICE for one in _map(obj, "spec").get("taints") or ())
+    """Read whether a node is Ready and whom it takes; "Unknown" (its kubelet is silent) is not ready."""
+    meta, spec = _map(obj, "metadata"), _map(obj, "spec")
+    node = NodeState(
+        str(meta.get("name", "")),
+        taints=tuple(
+            Taint(str(one.get("key") or ""), str(one.get("value") or ""), str(one.get("effect") or ""))
+            for one in spec.get("taints") or ()
+        ),
+        labels=tuple((str(key), str(value)) for key, value in sorted(_map(meta, "labels").items())),
+        unschedulable=bool(spec.get("unschedulable")),
+    )
     for one in _map(obj, "status").get("conditions") or ():
         if one.get("type") == "Ready":
-            return NodeState(name, one.get("status") == "True", str(one.get("message") or ""), tainted)
-    return NodeState(name, None, out_of_service=tainted)
+            return replace(node, ready=one.get("status") == "True", message=str(one.get("message") or ""))
+    return node
 
 
 # --- why a pet is not ready ------------------------------------------------------------------------------------------

@@ -396,8 +396,11 @@ def _shared(pets: Sequence[Mapping[str, Any]]) -> list[Finding]:
     return found
 
 
-def build_report(subject: str, at: str, diagnosis: Diagnosis) -> Report:
-    """The diagnosis as a report for a person. Every right check of a kind is one line."""
+def build_report(subject: str, at: str, diagnosis: Diagnosis, notes: Sequence[str] = ()) -> Report:
+    """The diagnosis as a report for a person. Every right check of a kind is one line.
+
+    ``notes``: what is no trouble of a pet and worth knowing, a sentence each
+    """
     checks = []
     for name in dict.fromkeys(one.check for one in diagnosis.findings):
         ours = [one for one in diagnosis.findings if one.check == name]
@@ -414,7 +417,7 @@ def build_report(subject: str, at: str, diagnosis: Diagnosis) -> Report:
         at,
         _REPORTED[diagnosis.verdict],
         diagnosis.describe(),
-        (("pets", ", ".join(pets)),),
+        (("pets", ", ".join(pets)), *(("nodes", note) for note in notes)),
         tuple(checks),
     )
 

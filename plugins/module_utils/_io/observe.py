@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from .._core import kinds
 from .._core.errors import ApiError, Forbidden, NotFound
 from .._core.kinds import Kind
 from .._core.pods import Event, NodeState, Pod, last_lines, parse_event, parse_node
 from .._core.set_steps import NamespaceState
+from .._core.shared_nodes import SharedNode, find_shared_nodes, group_by_node
 from .kube import KubeClient, Manifest
 
 
@@ -69,6 +70,15 @@ def observe_node(client: KubeClient, name: str) -> NodeState:
     """Whether a node is Ready, as far as it may be read."""
     live = try_get(client, kinds.NODE, name)
     return NodeState(name) if live is None else parse_node(live)
+
+
+def observe_shared_nodes(client: KubeClient, pods: Iterable[Pod]) -> tuple[SharedNode, ...]:
+    """Nodes that several of these pods share. Nodes are listed only if there is one."""
+    placed = tuple(pods)
+    if all(len(here) < 2 for here in group_by_node(placed).values()):
+        return ()
+    nodes = try_list(client, kinds.NODE, None)
+    return find_shared_nodes(placed, None if nodes is None else list(map(parse_node, nodes)))
 
 
 def observe_logs(client: KubeClient, namespace: str, pod: Pod, hide: Callable[[str], str]) -> dict[str, str]:

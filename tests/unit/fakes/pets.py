@@ -179,6 +179,20 @@ class Controller:
         }
 
 
+def node_of(name: str, ready: str = "True") -> dict[str, Any]:
+    """A node as far as it is looked at; ``ready`` is True, False or Unknown."""
+    conditions = [{"type": "Ready", "status": ready}]
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"conditions": conditions}}
+
+
+def put_on_one_node(cluster: FakeCluster) -> None:
+    """Every pod on node-1, and node-0 free, as after node-0 was away for longer than Kubernetes waits."""
+    for name in ("node-0", "node-1"):
+        cluster.add(node_of(name))
+    for pod in cluster.all(kinds.POD):
+        pod["spec"]["nodeName"] = "node-1"
+
+
 def cluster_with_claims(count: int = 2, namespace: str = "default", set_name: str = "mysql") -> FakeCluster:
     cluster = FakeCluster(namespaces=(namespace,))
     for ordinal in range(count):

@@ -19,7 +19,7 @@ from tests.robustness.history import FinalRead, Operation, Outcome, Sample, load
 from tests.robustness.nemesis.base import Fault, Pick
 from tests.robustness.report import Run
 from tests.robustness.scenarios import Scenario
-from tests.robustness.world import Done, Place, World
+from tests.robustness.world import Done, Place, World, pick_crowded
 from tests.unit.robustness.histories import A, B
 
 # What ends well ends long before, on a busy machine too.
@@ -86,6 +86,8 @@ class FakeWorld:
         self.clients: Clients | None = None
         self.mended_by_site = True
         self.restarts: dict[str, int] = {}
+        self.crowd: list[str] = []
+        self.proxies_ready = True
         self.kubectls: list[str] = []
         self.looks = 0
         self.api_s = 0.0
@@ -104,7 +106,13 @@ class FakeWorld:
 
     def kubectl(self, *words: str, limit_s: float = 60) -> None:
         self.kubectls.append(" ".join(words[:3]))
-        self.restarts.pop(words[2])
+        self.restarts.pop(words[2], None)
+
+    def are_proxies_ready(self) -> bool:
+        return self.proxies_ready
+
+    def crowded(self) -> list[str]:
+        return self.crowd
 
     def is_in_sync(self) -> bool:
         return self.ready
@@ -325,6 +333,48 @@ def test_a_pet_that_was_killed_too_often_gets_a_new_pod_first(
     done = run(world, tmp_path, monkeypatch)
     assert done.judgement.verdict is Verdict.TRUE
     assert world.kubectls == ["delete pod mysql-1"]
+
+
+def test_pods_that_share_a_node_since_a_fault_before_get_new_places_first(
+    world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both proxies were on one node after the other had been away, and each of its faults was told as an outage."""
+    world.crowd = ["mysql-haproxy-b", "mysql-1"]
+    assert run(world, tmp_path, monkeypatch).judgement.verdict is Verdict.TRUE
+    assert world.kubectls == ["delete pod mysql-haproxy-b", "delete pod mysql-1"]
+
+
+def test_a_proxy_that_does_not_start_at_its_new_place_is_no_run(
+    world: FakeWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.crowd, world.proxies_ready = ["mysql-haproxy-b"], False
+    monkeypatch.setattr(runner, "READY_LIMIT_S", CUT_S)
+    done = run(world, tmp_path, monkeypatch)
+    assert done.judgement.verdict is not Verdict.TRUE
+    assert "mysql-haproxy-b got a new pod, and not every pod is Ready" in done.history.meta.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("places", "moved"),
+    [
+        ({"proxy-a": "n1", "proxy-b": "n1", "mysql-0": "n1", "mysql-1": "n1"}, ["proxy-b", "mysql-0"]),
+        ({"proxy-a": "n1", "proxy-b": "n2", "mysql-0": "n1", "mysql-1": "n1"}, ["mysql-0"]),
+        ({"proxy-a": "n1", "proxy-b": "n1", "mysql-0": "n2", "mysql-1": "n1"}, ["proxy-b"]),
+        ({"proxy-a": "n1", "proxy-b": "n2", "mysql-0": "n1", "mysql-1": "n1", "mysql-2": "n2"}, []),
+        ({"proxy-a": "n1", "mysql-1": "n1"}, []),
+        ({}, []),
+    ],
+)
+def test_who_is_moved_when_all_of_a_kind_share_a_node(places: dict[str, str], moved: list[str]) -> None:
+    kinds = {"proxy": "proxy", "mysql": "pet"}
+    pods = [
+        {
+            "metadata": {"name": name, "labels": {"app.kubernetes.io/component": kinds[name.partition("-")[0]]}},
+            "spec": {"nodeName": node},
+        }
+        for name, node in places.items()
+    ]
+    assert pick_crowded(pods, "mysql-1") == moved
 
 
 def test_what_clients_add_is_read_once_and_only_when_it_is_whole(tmp_path: Path) -> None:

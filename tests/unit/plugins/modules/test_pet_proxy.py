@@ -23,6 +23,7 @@ from ansible_collections.stateful.petset.plugins.module_utils._io.kube import Ku
 from ansible_collections.stateful.petset.plugins.modules import pet_proxy, pet_proxy_info
 from ansible_collections.stateful.petset.tests.unit.fakes.kube import FakeClock, FakeCluster
 from ansible_collections.stateful.petset.tests.unit.fakes.module import FakeModule, checked
+from ansible_collections.stateful.petset.tests.unit.fakes.pets import put_on_one_node
 from ansible_collections.stateful.petset.tests.unit.fakes.proxies import Proxies
 
 BROKEN = "registry.invalid/haproxy:broken"
@@ -455,6 +456,19 @@ def test_info_of_proxies_that_agree(world: World) -> None:
         "backend": "writer", "pet": "mysql-1", "up": False, "status": "DOWN", "address": "10.0.0.1:3306",
         "check": "L7OK 200 OK", "since_s": 9, "sessions": 1,
     }  # fmt: skip
+
+
+def test_info_names_proxies_that_share_a_node(world: World) -> None:
+    """Both were on one node after the other had been away, and its next fault was an outage."""
+    world.run()
+    assert world.info()["shared_nodes"] == []
+    put_on_one_node(world.cluster)
+    info = world.info()
+    assert (info["ready"], info["troubles"]) == (True, [])
+    (shared,) = info["shared_nodes"]
+    assert (shared["node"], shared["free"]) == ("node-1", ["node-0"])
+    assert shared["way_out"].startswith(f"kubectl --namespace default delete pod {info['proxies'][-1]['name']}: ")
+    assert info["table"].splitlines()[-1] == f"{shared['evidence']}: {shared['way_out']}"
 
 
 def test_info_of_proxies_that_do_not_agree(world: World) -> None:

@@ -26,6 +26,7 @@ from ansible_collections.stateful.petset.tests.unit.fakes.pets import (
     Controller,
     claim_of,
     cluster_with_claims,
+    put_on_one_node,
     volume_of,
 )
 from ansible_collections.stateful.petset.tests.unit.fakes.reports import find_secrets, json_form, report_forms
@@ -90,6 +91,20 @@ def test_a_good_set_is_healthy_and_nothing_is_written(world: World) -> None:
     assert result["troubles"] == []
     assert not world.client.writes()
     assert json.loads(result["report"]["json"])["verdict"] == "true"
+
+
+def test_pets_that_share_a_node_are_told_and_still_healthy(world: World) -> None:
+    assert world.check()["shared_nodes"] == []
+    put_on_one_node(world.cluster)
+    result = world.check()
+    assert (result["healthy"], result["troubles"]) == (True, [])
+    (shared,) = result["shared_nodes"]
+    told = f"{shared['evidence']}: {shared['way_out']}"
+    assert "mysql-0 and mysql-1 share node node-1" in told
+    assert result["table"].splitlines()[-1] == told
+    assert ["nodes", told] in json.loads(result["report"]["json"])["facts"]
+    assert "share node node-1" in result["report"]["markdown"]
+    assert "share node node-1" in result["report"]["html"]
 
 
 def test_the_claims_of_a_set_with_another_claim_template_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,8 @@ from ansible_collections.stateful.petset.tests.unit.fakes.pets import (
     Controller,
     claim_of,
     cluster_with_claims,
+    node_of,
+    put_on_one_node,
     server_uuid,
     volume_of,
 )
@@ -148,13 +150,6 @@ def test_a_label_that_is_added_later_reaches_every_object(world: World) -> None:
 NODE_TAINT = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
 
 
-def add_node(world: World, name: str, ready: str) -> None:
-    conditions = [{"type": "Ready", "status": ready}]
-    world.cluster.add(
-        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"conditions": conditions}}
-    )
-
-
 def taints_of(world: World, name: str) -> Any:
     live = world.cluster.live(kinds.NODE, name)
     assert live is not None
@@ -163,8 +158,8 @@ def taints_of(world: World, name: str) -> Any:
 
 def test_rp_sts_06_a_node_that_is_said_to_be_off_is_tainted_once(world: World) -> None:
     world.run()
-    add_node(world, "node-0", "Unknown")
-    add_node(world, "node-9", "Unknown")
+    world.cluster.add(node_of("node-0", "Unknown"))
+    world.cluster.add(node_of("node-9", "Unknown"))
     off = {"nodes_off": ["node-0", "node-9"]}
     check = world.run(check=True, diff=True, **off)
     assert check["actions"] == ["update Node node-0 (.spec.taints)"]
@@ -183,7 +178,7 @@ def test_rp_sts_06_a_node_that_is_said_to_be_off_is_tainted_once(world: World) -
 def test_a_set_whose_node_is_off_can_be_taken_away(world: World) -> None:
     """Else its pods would stay for as long as the node is away."""
     world.run()
-    add_node(world, "node-0", "Unknown")
+    world.cluster.add(node_of("node-0", "Unknown"))
     off: dict[str, Any] = {"state": "absent", "nodes_off": ["node-0"]}
 
     def let_go() -> None:
@@ -197,13 +192,13 @@ def test_a_set_whose_node_is_off_can_be_taken_away(world: World) -> None:
     assert world.run(**off)["actions"] == foretold
     assert taints_of(world, "node-0") == [NODE_TAINT]
     assert world.cluster.all(kinds.POD) == []
-    add_node(world, "node-1", "True")
+    world.cluster.add(node_of("node-1", "True"))
     with pytest.raises(Refused, match="Node node-1: it is said to be off, and it is Ready"):
         world.run(state="absent", nodes_off=["node-1"])
 
 
 def test_rp_sts_06_a_node_that_is_ready_is_refused_before_anything_is_touched(world: World) -> None:
-    add_node(world, "node-0", "True")
+    world.cluster.add(node_of("node-0", "True"))
     with pytest.raises(Refused, match=r"2 things stand in the way: .*Node node-0.*Ready.*Node node-7.*no such node"):
         world.run(nodes_off=["node-0", "node-7"])
     assert world.writes() == []
@@ -211,7 +206,7 @@ def test_rp_sts_06_a_node_that_is_ready_is_refused_before_anything_is_touched(wo
 
 def test_a_taint_that_was_set_since_the_node_was_read_stays(world: World) -> None:
     world.run()
-    add_node(world, "node-0", "Unknown")
+    world.cluster.add(node_of("node-0", "Unknown"))
     other = {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}
     patch = KubeClient.patch
 
@@ -229,7 +224,7 @@ def test_a_taint_that_was_set_since_the_node_was_read_stays(world: World) -> Non
 @pytest.mark.parametrize("verb", ["get", "patch"])
 def test_without_the_right_to_taint_nodes_nothing_is_touched(world: World, verb: str) -> None:
     world.run()
-    add_node(world, "node-0", "Unknown")
+    world.cluster.add(node_of("node-0", "Unknown"))
     world.cluster.deny(verb, kinds.NODE)
     before = copy.deepcopy(world.cluster.all(kinds.STATEFUL_SET))
     with pytest.raises(Forbidden, match=f"{verb}.*nodes"):
@@ -979,6 +974,25 @@ def test_info_says_why_not_and_needs_no_cluster_rights(world: World) -> None:
     assert result["pets"][1]["trouble"] == "starting"
     assert result["pets"][1]["export"] is None
     assert "mysql-1: started, not ready yet" in result["table"]
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_info_names_pets_that_share_a_node(world: World, readable: bool) -> None:
+    """Pods that lost their node stayed together on the other one, and nothing said so until that one failed."""
+    world.run()
+    assert world.info()["shared_nodes"] == []
+    assert not any(one.path.endswith("/nodes") for one in world.client.requests)
+    put_on_one_node(world.cluster)
+    if not readable:
+        world.cluster.deny("list", kinds.NODE)
+    result = world.info()
+    assert result["ready"]
+    (shared,) = result["shared_nodes"]
+    assert (shared["node"], shared["pods"]) == ("node-1", ["mysql-0", "mysql-1"])
+    assert shared["free"] == (["node-0"] if readable else None)
+    assert result["table"].splitlines()[-1] == f"{shared['evidence']}: {shared['way_out']}"
+    assert "kubectl --namespace default delete pod" in shared["way_out"]
+    assert "does not write" in shared["way_out"]
 
 
 def test_info_on_a_set_that_is_not_there(world: World) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.stateful.petset.plugins.module_utils._core.pods import (
+    OUT_OF_SERVICE,
     READY,
     Container,
     Event,
     Evidence,
     NodeState,
     Pod,
+    Taint,
     Trouble,
     decide_create_trouble,
     decide_why_not_ready,
@@ -287,7 +289,7 @@ def test_rp_sts_06_a_node_that_is_said_to_be_off_is_not_to_be_tainted_again(stat
 
 
 def test_a_taint_that_was_left_on_a_node_that_is_back_is_named() -> None:
-    node = NodeState("n1", True, out_of_service=True)
+    node = NodeState("n1", True, taints=(Taint(OUT_OF_SERVICE),))
     why = decide_why_not_ready(pod_with(deleting=True), Evidence(node=node))
     assert why.trouble is Trouble.TERMINATING
     assert why.way_out == f"take the taint off: kubectl taint node n1 {TAINT}-"
