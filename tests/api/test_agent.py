@@ -303,6 +303,48 @@ def test_a_writer_whose_node_stood_still_loses_what_it_told_nobody(rig: Rig) -> 
     check_that_late_commits_are_gone(rig, writer, other)
 
 
+# Whose session on the follower does what, and what the writer has to do then for the applier to wait for it.
+HOLDERS = {
+    "a row's lock": ("app", ("START TRANSACTION", "SELECT COUNT(*) FROM app.t FOR SHARE"), ""),
+    "a lock on a table": ("root", ("LOCK TABLES app.t READ",), ""),
+    "a lock on all tables": ("root", ("FLUSH TABLES WITH READ LOCK",), ""),
+    "a transaction before a change of its table": (
+        "app",
+        ("START TRANSACTION", "SELECT COUNT(*) FROM app.t"),
+        "ALTER TABLE app.t COMMENT = 'changed'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+def test_a_session_that_holds_the_applier_up_holds_no_failover_up(rig: Rig, name: str) -> None:
+    """Seen on the lab (mysqld-kill-behind): the other pet opened only once a session there had let go of its lock."""
+    user, statements, change = HOLDERS[name]
+    writer, other = sorted(rig.pets, key=Pet.is_writer, reverse=True)
+    assert writer.mysqld is not None
+    with Client(rig) as client, open_session(other.folder / "mysqld.sock", user) as session:
+        rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
+        with session.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            if change:
+                writer.sql(change)
+            count = len(client.acked)
+            rig.wait(lambda: len(client.acked) > count + 10, 5, "rows are acknowledged that are not applied")
+            told = writer.sql("SELECT @@GLOBAL.gtid_executed")[0][0]
+            assert other.sql(f"SELECT GTID_SUBSET('{told}', @@GLOBAL.gtid_executed)") == [(0,)]
+            writer.mysqld.kill()
+            gap_s = rig.wait(other.is_writer, 6, f"{other.name} is the writer")
+            count = len(client.acked)
+            rig.wait(lambda: len(client.acked) > count + 10, 5, "rows are acknowledged again")
+            with pytest.raises(pymysql.err.Error):
+                cursor.execute("SELECT 1")
+        writer.restart_mysqld()
+        rig.wait(lambda: rig.lease() == (other.name, {"mysql-0", "mysql-1"}), 20, f"{writer.name} is in-sync again")
+    check_rows(rig, client)
+    print(f"writer again after {gap_s:.2f} s")
+
+
 def test_stopped_follower_is_dropped_and_commits_go_on(rig: Rig) -> None:
     assert rig.pets[0].mysqld is not None
     with Client(rig) as client:

@@ -61,6 +61,8 @@ class MySQL:
     sql: bool = False
     broken: bool = False
     """An error has stopped the applier. It still receives, and acknowledges."""
+    locked: bool = False
+    """A reader's lock holds the applier up."""
     linked: bool = False
     acks: int = 0
     back_s: float = 0.0
@@ -208,7 +210,7 @@ class World:
             elif not (mysql.up and source.up and mysql.io):
                 # A silent cut leaves the dump thread; an end that died does not.
                 mysql.linked = False
-            if mysql.up and not mysql.paused and mysql.sql and not mysql.broken and mysql.relay:
+            if mysql.up and not mysql.paused and mysql.sql and not mysql.broken and not mysql.locked and mysql.relay:
                 many = self.random.randint(0, len(mysql.relay))
                 for gtid in sorted(mysql.relay)[:many]:
                     mysql.relay.discard(gtid)
@@ -255,10 +257,14 @@ class World:
                 mysql.io = mysql.io or not action.applier_only
             case m.StopReceiver():
                 mysql.io = False
+                mysql.locked = mysql.locked and not action.opening
             case m.KillDumps():
+                mysql.locked = False
                 for other in self.pets:
                     if self.source_of(other) is pet:
                         other.mysql.linked = False
+            case m.KillHolders():
+                mysql.locked = False
             case m.SemiSource():
                 mysql.semi_source = action.on
                 if not action.on:
@@ -528,7 +534,7 @@ class World:
         mysql.waiting.clear()
         mysql.relay.clear()
         mysql.up = mysql.open = mysql.offline = mysql.io = mysql.sql = mysql.semi_source = mysql.semi_replica = False
-        mysql.linked = mysql.paused = False
+        mysql.linked = mysql.paused = mysql.locked = False
         mysql.back_s = self.now_s + seconds
         pet.marker = replace(pet.marker, pending_since_s=None)
 

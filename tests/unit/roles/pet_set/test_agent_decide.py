@@ -254,7 +254,15 @@ CASES: dict[str, tuple[Decision, list[str]]] = {
         ask(replace(SERVER, channel=replace(CHANNEL, io="off")), ALONE, memory={**HOLDS, "promoted": ""}),
         ["KillDumps"],
     ),
-    "holder, not all applied": (ask(replace(SERVER, applied=False), ALONE, memory=HOLDS), []),
+    "holder, not all applied": (ask(replace(SERVER, applied=False), ALONE, memory=HOLDS), ["KillHolders"]),
+    "holder, not all applied, locks looked at a moment ago": (
+        ask(replace(SERVER, applied=False), ALONE, memory={**HOLDS, "unlocked_s": NOW - 0.9}),
+        [],
+    ),
+    "holder, not all applied, locks looked at a second ago": (
+        ask(replace(SERVER, applied=False), ALONE, memory={**HOLDS, "unlocked_s": NOW - 1}),
+        ["KillHolders"],
+    ),
     "holder, alone by a write that succeeded": (ask(SERVER, ALONE, memory={**HOLDS, "alone": True}), ["Open"]),
     "holder, alone but not sure of it": (ask(SERVER, ALONE, memory=HOLDS), []),
     "holder, named with another, semi-sync off": (ask(SERVER, MINE, memory=HOLDS), ["semi-sync on"]),

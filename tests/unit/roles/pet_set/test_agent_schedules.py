@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -66,6 +66,10 @@ def _kill_all(world: World, _which: int, _seconds: float) -> None:
         world.kill(pet, world.random.choice((0.3, 1.0, 4.0)))
 
 
+def _lock(world: World, which: int, _seconds: float) -> None:
+    world.pets[which].mysql.locked = True
+
+
 def _restart_agent(world: World, which: int, seconds: float) -> None:
     world.restart_agent(world.pets[which], seconds)
 
@@ -79,15 +83,15 @@ FAULTS: tuple[Fault, ...] = (
 def mend(world: World) -> None:
     world.peer_cut = False
     for pet in world.pets:
-        pet.mysql.paused = pet.api_cut = pet.mysql.broken = False
+        pet.mysql.paused = pet.api_cut = pet.mysql.broken = pet.mysql.locked = False
 
 
-def play(world: World) -> None:
+def play(world: World, faults: Sequence[Fault] = FAULTS) -> None:
     """Start, one to four faults, mend all, and wait for the end: one writer, nothing lost, all equal."""
     random = world.random
     world.run(4.0)
     for _fault in range(random.randint(1, 4)):
-        fault, which, seconds = random.choice(FAULTS), random.randrange(len(world.pets)), random.choice(PAUSES_S)
+        fault, which, seconds = random.choice(faults), random.randrange(len(world.pets)), random.choice(PAUSES_S)
         world.log.append(f"{world.now_s:.2f} {fault.__name__} {which} {seconds}")
         fault(world, which, seconds)
         world.run(random.choice((seconds, random.random() * seconds)))
@@ -109,6 +113,11 @@ def play(world: World) -> None:
             raise Broken(f"{pet.name} lacks {sorted(world.acked - pet.mysql.executed)[:5]}")
         if pet.mysql.executed != world.pets[0].mysql.executed:
             raise Broken(f"{pet.name} and {world.pets[0].name} differ")
+
+
+def play_locks(world: World) -> None:
+    """The same with readers whose locks hold appliers up."""
+    play(world, (*FAULTS, _lock, _lock, _lock, _lock))
 
 
 def play_readers(world: World) -> None:
@@ -185,6 +194,10 @@ def test_two_pets() -> None:
 
 def test_with_a_pet_that_only_reads() -> None:
     explore(SCHEDULES // 8, pets=3, first=1_000_000)
+
+
+def test_with_readers_whose_locks_hold_appliers_up() -> None:
+    explore(SCHEDULES // 8, first=4_000_000, story=play_locks)
 
 
 def test_readers_have_what_was_acknowledged_however_it_comes_to_them() -> None:
@@ -310,6 +323,23 @@ def test_a_mysqld_that_hangs_alone_is_replaced() -> None:
     world.pets[0].mysql.paused = True
     world.run(5.0)
     assert world.says_writer(world.pets[1])
+
+
+def test_a_reader_with_a_lock_does_not_hold_a_failover_up() -> None:
+    """Seen on the lab (mysqld-kill-behind): the pet opened only when that session let go of its lock."""
+    world = World(11)
+    world.run(4.0)
+    world.pets[1].mysql.locked = True
+    world.run(2.0)
+    assert world.pets[1].mysql.relay
+    world.kill(world.pets[0], 60.0)
+    # A second one, just after the first was ended.
+    while not world.pets[1].mysql.locked:
+        world.step()
+        world.pets[1].mysql.locked = world.record.holder == "p-1"
+    world.run(4.0)
+    assert world.says_writer(world.pets[1])
+    assert not world.pets[1].mysql.relay
 
 
 def test_a_writer_that_sees_neither_the_api_nor_the_other_closes_in_time() -> None:

@@ -44,6 +44,7 @@ from .model import (
     Close,
     Fence,
     KillDumps,
+    KillHolders,
     Lease,
     Marker,
     Observation,
@@ -63,6 +64,8 @@ from .model import (
 SPREAD_TIMEOUT_MS = 10_000
 # With a lease that nobody takes, commits without an acknowledgement are kept for so long.
 _KEEP_FREE_S = 20.0
+# Between two looks for sessions that hold the applier up, while it has something to apply before the pet opens.
+_UNLOCK_EVERY_S = 1.0
 # Between two orders to kill a mysqld that hangs.
 _FENCE_EVERY_S = 2.0
 # A decision comes every 0.25 s. After a pause a mysqld that is well has answered within the second of these times.
@@ -97,6 +100,7 @@ class Memory:
     ``give_up_put_s``    the last attempt at it
     ``give_back_to``     who wrote last, when this pet cannot apply what it received and nobody has written since
     ``promoted``         incarnation whose receiver and dump threads were ended after taking the lease
+    ``unlocked_s``       when sessions that hold locks were last ended after taking the lease
     ``lost_since_s``     since when no semi-sync replica is connected
     ``stuck_since_s``    since when commits wait without any acknowledgement, with ``acks`` at that time
     ``semi_on_s``        since when semi-sync is seen on in this role
@@ -125,6 +129,7 @@ class Memory:
     gave_up_s: float = NEVER
     restart_tried: bool = False
     promoted: str = ""
+    unlocked_s: float = NEVER
     lost_since_s: float | None = None
     stuck_since_s: float | None = None
     acks: int = -1
@@ -560,14 +565,18 @@ def _give_up(look: _Look, lease: Lease) -> str:
 
 
 def _open(look: _Look, lease: Lease) -> None:
-    """Promotion, a step at a time: receiver stopped, dump threads ended, all applied, semi-sync right, open."""
+    """Promotion, a step at a time: receiver stopped, dump threads ended, all applied, semi-sync right, open.
+
+    Whoever holds a lock here is ended from the first step on: it held up nobody but the applier, and would now hold up
+    everybody who writes.
+    """
     settings, memory, server = look.settings, look.memory, look.server
     if memory.promoted != server.incarnation:
         if server.channel.io != "off":
             look.reasons.append("stopping the receiver before opening")
-            look.sql(StopReceiver())
+            look.sql(StopReceiver(opening=True))
         elif look.sql(KillDumps()):
-            look.remember(promoted=server.incarnation)
+            look.remember(promoted=server.incarnation, unlocked_s=look.now_s)
         return
     if not server.applied:
         channel = server.channel
@@ -578,8 +587,11 @@ def _open(look: _Look, lease: Lease) -> None:
             _give_up(look, lease)
             return
         look.reasons.append("applying what was received before opening")
-        if not server.channel.applier and _may_start(look):
-            _start_channel(look, applier_only=True)
+        if not channel.applier:
+            if _may_start(look):
+                _start_channel(look, applier_only=True)
+        elif look.now_s - memory.unlocked_s >= _UNLOCK_EVERY_S and look.sql(KillHolders()):
+            look.remember(unlocked_s=look.now_s)
         return
     waits = lease.mode != SPREAD and lease.in_sync != (settings.me,)
     if waits and not (server.semi_source and server.waits_forever):

@@ -261,12 +261,22 @@ class StartChannel:
 
 @dataclass(frozen=True, slots=True)
 class StopReceiver:
-    """Take nothing more from the old writer; nothing that it still commits is acknowledged by this pet then."""
+    """Take nothing more from the old writer; nothing that it still commits is acknowledged by this pet then.
+
+    ``opening``: with ``KillHolders``, as a lock on all tables may hold this up as well.
+    """
+
+    opening: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class KillDumps:
-    """End the sessions of replicas: those of dead ones would still count as connected."""
+    """End the sessions of replicas: those of dead ones would still count as connected. With ``KillHolders``."""
+
+
+@dataclass(frozen=True, slots=True)
+class KillHolders:
+    """End the sessions of clients whose locks the applier may have to wait for, or writers once this pet is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +299,7 @@ class Marker:
     """Commit a row of our own, in the background."""
 
 
-SqlAction = Close | Open | StartChannel | StopReceiver | KillDumps | SemiSource | SemiReplica
+SqlAction = Close | Open | StartChannel | StopReceiver | KillDumps | KillHolders | SemiSource | SemiReplica
 Action = PutLease | Marker | Fence | SqlAction
 
 

@@ -26,6 +26,7 @@ from .model import (
     Channel,
     Close,
     KillDumps,
+    KillHolders,
     MarkerState,
     Open,
     Peer,
@@ -43,6 +44,20 @@ CHANNEL = "ring"
 USER = "petset_agent"
 # Accounts whose sessions are not a client's: replication, the collection, this agent, the server's own.
 SPARED = frozenset({"petset_agent", "petset_admin", "petset_repl", "event_scheduler", "system user", ""})
+_SESSIONS = (
+    "SELECT PROCESSLIST_ID AS ID, PROCESSLIST_USER AS USER, PROCESSLIST_COMMAND AS COMMAND"
+    " FROM performance_schema.threads WHERE TYPE = 'FOREGROUND' AND PROCESSLIST_ID IS NOT NULL"
+)
+_HOLDERS = (
+    "SELECT HOLDER FROM (SELECT BLOCKING_THREAD_ID AS HOLDER FROM performance_schema.data_lock_waits"
+    " UNION SELECT OWNER_THREAD_ID FROM performance_schema.metadata_locks WHERE LOCK_STATUS = 'GRANTED' AND"
+    " (OBJECT_TYPE IN ('GLOBAL', 'COMMIT') AND LOCK_TYPE = 'SHARED' OR OBJECT_TYPE = 'TABLE' AND LOCK_TYPE IN"
+    " ('SHARED_READ_ONLY', 'SHARED_NO_WRITE', 'SHARED_NO_READ_WRITE'))"
+    " UNION SELECT held.OWNER_THREAD_ID FROM performance_schema.metadata_locks AS held"
+    " JOIN performance_schema.metadata_locks AS wanted ON wanted.OBJECT_TYPE = held.OBJECT_TYPE"
+    " AND wanted.OBJECT_SCHEMA <=> held.OBJECT_SCHEMA AND wanted.OBJECT_NAME <=> held.OBJECT_NAME"
+    " WHERE held.LOCK_STATUS = 'GRANTED' AND wanted.LOCK_STATUS = 'PENDING') AS holders"
+)
 LIMIT_S = 2.0
 _DIE_S = 5.0
 _LOCK_WAIT_TIMEOUT = 1205
@@ -290,9 +305,14 @@ class Database:
                 thread = "SQL_THREAD " if action.applier_only else ""
                 self._query(f"START REPLICA {thread}FOR CHANNEL '{CHANNEL}'")
             case StopReceiver():
+                if action.opening:
+                    self._kill(self._lock_holders())
                 self._query(f"STOP REPLICA IO_THREAD FOR CHANNEL '{CHANNEL}'")
             case KillDumps():
                 self._kill(one["ID"] for one in self._sessions() if one["COMMAND"].startswith("Binlog Dump"))
+                self._kill(self._lock_holders())
+            case KillHolders():
+                self._kill(self._lock_holders())
             case SemiSource():
                 if action.on:
                     self._query("SET GLOBAL rpl_semi_sync_source_wait_for_replica_count = 1")
@@ -376,23 +396,30 @@ class Database:
         return False
 
     def _sessions(self) -> list[dict[str, Any]]:
-        return self._query(
-            "SELECT PROCESSLIST_ID AS ID, PROCESSLIST_USER AS USER, PROCESSLIST_COMMAND AS COMMAND"
-            " FROM performance_schema.threads WHERE TYPE = 'FOREGROUND' AND PROCESSLIST_ID IS NOT NULL"
-            " AND PROCESSLIST_COMMAND IS NOT NULL"
-        )
+        return self._query(f"{_SESSIONS} AND PROCESSLIST_COMMAND IS NOT NULL")
 
     def _clients(self) -> list[int]:
         return [
             one["ID"]
             for one in self._sessions()
-            if (one["USER"] or "") not in SPARED and not one["COMMAND"].startswith(("Binlog Dump", "Daemon"))
+            if _is_client(one) and not one["COMMAND"].startswith(("Binlog Dump", "Daemon"))
         ]
+
+    def _lock_holders(self) -> list[int]:
+        """Clients that hold what stops writes (LOCK TABLES, FLUSH TABLES WITH READ LOCK), or what somebody waits for.
+
+        Row locks that nobody waits for are not looked at: InnoDB would stand still while it lists them.
+        """
+        return [one["ID"] for one in self._query(f"{_SESSIONS} AND THREAD_ID IN ({_HOLDERS})") if _is_client(one)]
 
     def _kill(self, sessions: Iterable[int]) -> None:
         for number in sessions:
             with contextlib.suppress(pymysql.err.Error):
                 self._query("KILL %s", (int(number),))
+
+
+def _is_client(session: Mapping[str, Any]) -> bool:
+    return (session["USER"] or "") not in SPARED
 
 
 def read_channel(row: Mapping[str, Any], peers: Iterable[RawPeer]) -> Channel:
