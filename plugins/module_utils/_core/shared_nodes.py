@@ -54,13 +54,14 @@ def move_a_pet(namespace: str) -> str:
     """What has pets on different nodes again. Which of them writes is not known here."""
     return (
         "when all pets are ready and in sync, delete the pod of one that does not write (kubectl --namespace"
-        f" {namespace} delete pod NAME); it starts on a node with fewer"
+        f" {namespace} delete pod NAME): it starts on a node with fewer, if that has room"
     )
 
 
 def move_a_proxy(namespace: str, shared: SharedNode) -> str:
     """What has proxies on different nodes again."""
-    return f"kubectl --namespace {namespace} delete pod {shared.pods[-1]}: another starts on a node with fewer"
+    command = f"kubectl --namespace {namespace} delete pod {shared.pods[-1]}"
+    return f"{command}: another starts on a node with fewer, if that has room"
 
 
 def note_shared_nodes(shared: Iterable[Mapping[str, Any]]) -> list[str]:
