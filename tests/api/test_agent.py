@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
 import signal
@@ -303,15 +304,28 @@ def test_a_writer_whose_node_stood_still_loses_what_it_told_nobody(rig: Rig) -> 
     check_that_late_commits_are_gone(rig, writer, other)
 
 
-# Whose session on the follower does what, and what the writer has to do then for the applier to wait for it.
+@dataclasses.dataclass(frozen=True)
+class Holder:
+    """Whose session on the follower does what; what is written then; and what the session waits for after that."""
+
+    user: str
+    statements: tuple[str, ...]
+    written: str = ""
+    waits: str = ""
+
+
 HOLDERS = {
-    "a row's lock": ("app", ("START TRANSACTION", "SELECT COUNT(*) FROM app.t FOR SHARE"), ""),
-    "a lock on a table": ("root", ("LOCK TABLES app.t READ",), ""),
-    "a lock on all tables": ("root", ("FLUSH TABLES WITH READ LOCK",), ""),
-    "a transaction before a change of its table": (
+    # It waits for a row whose transaction waits for the one before, which waits for it: MySQL takes no notice of that.
+    "a row's lock, and a wait for another": Holder(
         "app",
-        ("START TRANSACTION", "SELECT COUNT(*) FROM app.t"),
-        "ALTER TABLE app.t COMMENT = 'changed'",
+        ("START TRANSACTION", "SELECT COUNT(*) FROM app.t WHERE id < 0 FOR SHARE"),
+        "INSERT INTO app.t VALUES (-9)",
+        "SELECT COUNT(*) FROM app.t FOR SHARE",
+    ),
+    "a lock on a table": Holder("root", ("LOCK TABLES app.t READ",)),
+    "a lock on all tables": Holder("root", ("FLUSH TABLES WITH READ LOCK",)),
+    "a transaction before a change of its table": Holder(
+        "app", ("START TRANSACTION", "SELECT COUNT(*) FROM app.t"), "ALTER TABLE app.t COMMENT = 'changed'"
     ),
 }
 
@@ -319,26 +333,36 @@ HOLDERS = {
 @pytest.mark.parametrize("name", HOLDERS)
 def test_a_session_that_holds_the_applier_up_holds_no_failover_up(rig: Rig, name: str) -> None:
     """Seen on the lab (mysqld-kill-behind): the other pet opened only once a session there had let go of its lock."""
-    user, statements, change = HOLDERS[name]
+    holder = HOLDERS[name]
     writer, other = sorted(rig.pets, key=Pet.is_writer, reverse=True)
     assert writer.mysqld is not None
-    with Client(rig) as client, open_session(other.folder / "mysqld.sock", user) as session:
-        rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
-        with session.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement)
-            if change:
-                writer.sql(change)
-            count = len(client.acked)
-            rig.wait(lambda: len(client.acked) > count + 10, 5, "rows are acknowledged that are not applied")
-            told = writer.sql("SELECT @@GLOBAL.gtid_executed")[0][0]
-            assert other.sql(f"SELECT GTID_SUBSET('{told}', @@GLOBAL.gtid_executed)") == [(0,)]
-            writer.mysqld.kill()
-            gap_s = rig.wait(other.is_writer, 6, f"{other.name} is the writer")
-            count = len(client.acked)
-            rig.wait(lambda: len(client.acked) > count + 10, 5, "rows are acknowledged again")
+    path = other.folder / "mysqld.sock"
+    with Client(rig) as client, open_session(path, holder.user, read_timeout=60) as session:
+        cursor = session.cursor()
+
+        def use() -> None:
             with pytest.raises(pymysql.err.Error):
-                cursor.execute("SELECT 1")
+                cursor.execute(holder.waits or "SELECT SLEEP(60)")
+
+        rig.wait(lambda: len(client.acked) > 10, 5, "rows are acknowledged")
+        for statement in holder.statements:
+            cursor.execute(statement)
+        if holder.written:
+            writer.sql(holder.written)
+        count = len(client.acked)
+        rig.wait(lambda: len(client.acked) > count + 10, 5, "rows are acknowledged that are not applied")
+        told = writer.sql("SELECT @@GLOBAL.gtid_executed")[0][0]
+        assert other.sql(f"SELECT GTID_SUBSET('{told}', @@GLOBAL.gtid_executed)") == [(0,)]
+        using = threading.Thread(target=use)
+        using.start()
+        time.sleep(0.3)
+        assert using.is_alive()
+        writer.mysqld.kill()
+        gap_s = rig.wait(other.is_writer, 6, f"{other.name} is the writer")
+        using.join(1)
+        assert not using.is_alive(), "the session was ended"
+        count = len(client.acked)
+        rig.wait(lambda: len(client.acked) > count + 10, 5, "rows are acknowledged again")
         writer.restart_mysqld()
         rig.wait(lambda: rig.lease() == (other.name, {"mysql-0", "mysql-1"}), 20, f"{writer.name} is in-sync again")
     check_rows(rig, client)

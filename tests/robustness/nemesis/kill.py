@@ -125,18 +125,20 @@ class MysqldKillOther(MysqldKill):
 
 class MysqldKillBehind(MysqldKill):
     """The writer's, while the other pet has received what clients write and applied none of it for a while: a row lock
-    of somebody's session there holds its applier up. It must not be open before it has caught up.
+    of somebody's session there holds its applier up. It must not be open before it has caught up, and its agent ends
+    that session.
     """
 
     name = "mysqld-kill-behind"
+    gap_limit_s = 8.0
     lag_s = 8.0
-    lag_after_s = 8.0
+    lag_after_s = 30.0
 
     def inject(self, world: World, pick: Pick) -> None:
         """The lock first; the kill once there is something to catch up with."""
         other = next(pet for pet in world.place.pets if pet not in pick.pets)
         lock = f"BEGIN; SELECT COUNT(*) FROM {DATABASE}.{TABLE} FOR SHARE; DO SLEEP({self.lag_s + self.lag_after_s})"
-        # Whether it held anything up is seen by what the pet lacks; it may be cut off when the pet opens.
+        # Whether it held anything up is seen by what the pet lacks.
         threading.Thread(target=world.sql, args=(other, lock), kwargs={"ok": False}, daemon=True).start()
         time.sleep(self.lag_s)
         written = world.sql(pick.pet, "SELECT REPLACE(@@global.gtid_executed, '\\n', '')").strip()
