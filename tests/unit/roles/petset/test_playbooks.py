@@ -513,6 +513,20 @@ def test_a_proxy_that_could_not_be_asked_is_not_called_degraded_for_certain(play
     assert playbooks.told == ["pet_proxy_info", "pet_set_info", "mysql_ring_info"]
 
 
+@pytest.mark.parametrize("proxied", [True, False])
+def test_pods_that_share_a_node_are_handed_on_and_the_set_is_healthy(playbooks: Playbooks, proxied: bool) -> None:
+    answers = status_answers("healthy")
+    answers["pet_set_info"]["shared_nodes"] = [{"node": "n1", "pods": ["mysql-0", "mysql-1"]}]
+    seen = {"exists": True, "ready": True, "summary": "2 of 2 work", "table": "", "troubles": [], "uncertain": []}
+    answers["pet_proxy_info"] = {**seen, "shared_nodes": [{"node": "n2", "pods": ["proxy-a", "proxy-b"]}]}
+    shown = {"ANSIBLE_SHOW_CUSTOM_STATS": "true"}
+    done = playbooks.run("status", answers=answers, environment=shown, petset_proxy=proxied)
+    assert done.returncode == 0, done.stdout
+    assert "default/mysql: healthy" in done.stdout
+    handed_on = json.loads(done.stdout.partition("CUSTOM STATS")[2].partition("RUN:")[2])
+    assert [one["node"] for one in handed_on["petset_shared_nodes"]] == (["n1", "n2"] if proxied else ["n1"])
+
+
 def test_pets_that_are_not_ready_beside_a_proxy_that_could_not_be_asked(playbooks: Playbooks) -> None:
     away = {"exists": True, "ready": True, "summary": AWAY, "table": "", "troubles": [AWAY], "uncertain": [AWAY]}
     for proxies, word in ((away, "uncertain"), ({**away, "troubles": [], "uncertain": []}, "degraded")):
