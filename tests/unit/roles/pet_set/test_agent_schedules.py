@@ -333,10 +333,14 @@ def test_a_reader_with_a_lock_does_not_hold_a_failover_up() -> None:
     world.run(2.0)
     assert world.pets[1].mysql.relay
     world.kill(world.pets[0], 60.0)
-    # A second one, just after the first was ended.
-    while not world.pets[1].mysql.locked:
-        world.step()
-        world.pets[1].mysql.locked = world.record.holder == "p-1"
+    # Another one as soon as one is ended: with the receiver, with the dump threads, and while it applies.
+    end_s = world.now_s + 8.0
+    for _lock in range(3):
+        while world.pets[1].mysql.locked:
+            world.step()
+            assert world.now_s < end_s, world.log
+        assert world.pets[1].mysql.relay
+        world.pets[1].mysql.locked = True
     world.run(4.0)
     assert world.says_writer(world.pets[1])
     assert not world.pets[1].mysql.relay
